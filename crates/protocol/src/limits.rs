@@ -1,0 +1,41 @@
+//! Every bound that both ends of the channel rely on.
+
+use std::time::Duration;
+
+/// Largest frame either end accepts, in bytes.
+pub const MAX_FRAME_BYTES: usize = 256 * 1024;
+
+/// Most payload put into one `Output` or `Data` message, in bytes.
+pub const MAX_CHUNK_BYTES: usize = 64 * 1024;
+
+/// Most streams (calls) open at once on one connection.
+pub const MAX_STREAMS: usize = 256;
+
+/// Upper bound of the receive windows of a connection together, in bytes.
+pub const MAX_CONNECTION_WINDOW_BYTES: usize = 64 * 1024 * 1024;
+
+/// Most bytes of a command's arguments and environment together.
+pub const MAX_ARGUMENT_BYTES: usize = 128 * 1024;
+
+/// Longest path accepted, in bytes (Linux' own `PATH_MAX`).
+pub const MAX_PATH_BYTES: usize = 4096;
+
+/// Longest failure message kept from the other end, in bytes.
+pub const MAX_MESSAGE_BYTES: usize = 4096;
+
+/// Longest timeout of one command.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long output that left-over processes hold open is still read after a command ended.
+pub const OUTPUT_LINGER: Duration = Duration::from_millis(500);
+
+/// Most entries in one archive.
+pub const MAX_ARCHIVE_ENTRIES: u64 = 1_000_000;
+
+/// Most bytes that one archive may unpack to.
+pub const MAX_ARCHIVE_BYTES: u64 = 64 * 1024 * 1024 * 1024;
+
+const _: () = assert!(MAX_CHUNK_BYTES + 1024 <= MAX_FRAME_BYTES);
+const _: () = assert!(MAX_ARGUMENT_BYTES + MAX_PATH_BYTES + 1024 <= MAX_FRAME_BYTES);
+// yamux grants each stream this much before it grows a window.
+const _: () = assert!(MAX_CONNECTION_WINDOW_BYTES >= MAX_STREAMS * 256 * 1024);
