@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 struct Generated {
     path: PathBuf,
@@ -35,14 +35,8 @@ fn all() -> Result<Vec<Generated>> {
     Ok(vec![protocol()?])
 }
 
-fn root() -> Result<&'static Path> {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .context("xtask lies in the workspace")
-}
-
 fn protocol() -> Result<Generated> {
-    let crate_dir = root()?.join("crates/protocol");
+    let crate_dir = super::root()?.join("crates/protocol");
     let schema = protox::compile(["agent.proto"], [crate_dir.join("proto")])?;
     let out = std::env::temp_dir().join(format!("pyro-generate-{}", std::process::id()));
     fs::create_dir_all(&out)?;

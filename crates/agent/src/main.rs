@@ -1,3 +1,78 @@
-//! Under construction.
+//! The guest side of pyro.
+//!
+//! As PID 1 it boots a virtual machine from an initramfs and serves the host over a virtio-serial port ([`boot`]). With
+//! `--channel-fd N --workdir DIR` it is an ordinary process that serves the same protocol over an inherited socket
+//! ([`process`]). Everything runs on one thread, as tasks of a local runtime; only transfers have threads of their own.
 
-fn main() {}
+mod agent;
+mod archive;
+mod boot;
+mod call;
+mod channel;
+mod configure;
+mod exec;
+mod fail;
+mod files;
+mod power;
+mod process;
+mod reaper;
+mod serve;
+mod transfer;
+mod tree;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::signal::unix::{SignalKind, signal};
+
+use agent::{Agent, MAX_TRANSFERS};
+
+/// How long the thread of a transfer is kept for the next one.
+const IDLE_THREAD: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["--channel-fd", fd, "--workdir", workdir] => match fd.parse() {
+            Ok(fd) => process::run(fd, PathBuf::from(workdir)),
+            Err(_) => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the channel is not a number",
+            )),
+        },
+        // The kernel hands on words of its command line that it does not know itself.
+        _ if rustix::process::getpid().is_init() => boot::run(),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "usage: pyro-agent --channel-fd N --workdir DIR",
+        )),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "pyro-agent: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn runtime() -> io::Result<LocalRuntime> {
+    Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(MAX_TRANSFERS)
+        .thread_keep_alive(IDLE_THREAD)
+        .build_local(LocalOptions::default())
+}
+
+/// Starts waiting for child processes, before any is started.
+fn start_reaper(agent: &Rc<Agent>) -> io::Result<()> {
+    let child_ended = signal(SignalKind::child())?;
+    let agent = Rc::clone(agent);
+    tokio::task::spawn_local(async move { agent.reaper.run(child_ended).await });
+    Ok(())
+}

@@ -24,7 +24,7 @@ pub const MAX_PATH_BYTES: usize = 4096;
 pub const MAX_MESSAGE_BYTES: usize = 4096;
 
 /// Longest timeout of one command.
-pub const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+pub const MAX_TIMEOUT: Duration = Duration::from_hours(24);
 
 /// How long output that left-over processes hold open is still read after a command ended.
 pub const OUTPUT_LINGER: Duration = Duration::from_millis(500);

@@ -1,1 +1,100 @@
-//! Under construction.
+//! The SDK of pyro: disposable Linux guests in microVMs.
+//!
+//! [`Pyro`] has one method for each operation; the CLI and every other face are thin over it.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), pyro::PyroError> {
+//! use pyro::{OutputMode, Pyro, RunRequest};
+//!
+//! let pyro = Pyro::from_env()?;
+//! let request = RunRequest::new("debian:12", ["git", "--version"]);
+//! let result = pyro.run_in_vm(request, OutputMode::Capture).await?;
+//! assert_eq!(result.exit_code, 0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Invariants: what runs in a guest never runs on the host, unless the caller allows it by name; a machine never
+//! outlives the process that holds its [`Pyro`]; what a killed process left behind is swept by the next one.
+
+mod engine;
+mod environments;
+mod error;
+mod proof;
+mod readiness;
+mod runtime;
+pub mod vm;
+
+pub use environments::{EnvironmentInfo, EnvironmentList, InstallState};
+pub use error::PyroError;
+pub use pyro_images::{CATALOG_VERSION, Manifest, Pruned};
+pub use pyro_protocol::error::{Diagnostic, ErrorKind, chain};
+pub use pyro_runtime::debian::{FetchOptions, SnapshotTime};
+pub use pyro_runtime::env_vars::EnvVars;
+pub use pyro_runtime::{Bundle, Dirs, Progress, Silent};
+pub use pyro_vmm::ExecutionMode;
+pub use readiness::{
+    AccelerationReport, Capabilities, EnvironmentReport, Issue, KvmReport, Readiness, RuntimeReport,
+};
+pub use runtime::{BundleInfo, RuntimeState, RuntimeStatus};
+pub use vm::{
+    Cleanup, CreateVm, NetworkInfo, OutputChunk, OutputMode, Reaped, RunRequest, RunResult, Timings, VmExec,
+    VmId, VmState, VmStatus,
+};
+
+use std::sync::Arc;
+use tokio::sync::{Mutex, OnceCell};
+
+/// Name of the environment that commands use by default.
+pub const DEFAULT_ENVIRONMENT: &str = "debian:12";
+
+/// How a [`Pyro`] is set up.
+#[derive(Clone)]
+pub struct Settings {
+    /// Where everything is kept.
+    pub dirs: Dirs,
+    /// Told about the phases of long work.
+    pub progress: Arc<dyn Progress>,
+    /// Where packages come from.
+    pub source: FetchOptions,
+}
+
+/// The handle to everything pyro can do. Cloning shares it.
+#[derive(Clone)]
+pub struct Pyro {
+    settings: Settings,
+    bundle: Arc<OnceCell<Arc<Bundle>>>,
+    acceleration: Arc<OnceCell<pyro_runtime::probe::AccelerationRecord>>,
+    vms: Arc<Mutex<vm::Registry>>,
+}
+
+impl Pyro {
+    /// A handle with the directories that the process's environment names, and no progress.
+    pub fn from_env() -> Result<Self, PyroError> {
+        let dirs = Dirs::from_env()?;
+        Ok(Self::new(Settings {
+            dirs,
+            progress: Arc::new(Silent),
+            source: FetchOptions::default(),
+        }))
+    }
+
+    /// A handle with these settings. Nothing is touched before it is used.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            bundle: Arc::default(),
+            acceleration: Arc::default(),
+            vms: Arc::default(),
+        }
+    }
+
+    /// Where this handle keeps everything.
+    pub fn dirs(&self) -> &Dirs {
+        &self.settings.dirs
+    }
+
+    fn progress(&self) -> &dyn Progress {
+        self.settings.progress.as_ref()
+    }
+}

@@ -230,8 +230,10 @@ pub struct Data {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Done {}
-/// Streams a directory, or one file, as a POSIX (pax) tar: names relative to `path`, ownership and modes as in the
-/// guest, links as links. Replies: Data, then Transferred; or Failure at any point.
+/// Streams a directory, or one file, as a tar (GNU format: the one that every reader takes long names from): names
+/// relative to `path`, ownership, modes and times as in the guest, links as links. Devices, pipes and sockets are left
+/// out, and of directories where another file system is mounted, what is in them. Replies: Data, then Transferred; or
+/// Failure at any point.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Pack {
     #[prost(bytes = "bytes", tag = "1")]

@@ -1,0 +1,92 @@
+//! What all calls share: how the agent runs, whether it is configured, and what it keeps track of.
+
+use std::cell::{Cell, RefCell};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fd::OwnedFd;
+use tokio::sync::{Semaphore, watch};
+
+use crate::fail::Fail;
+use crate::reaper::Reaper;
+
+/// Transfers (archives, files) that work at the same time, each on a thread of its own; further ones wait.
+pub const MAX_TRANSFERS: usize = 16;
+
+/// How the agent runs.
+#[derive(Debug)]
+pub enum Mode {
+    /// PID 1 of a virtual machine.
+    Init,
+    /// An ordinary process, with the directory that commands start in.
+    Process { workdir: PathBuf },
+}
+
+/// The agent, shared by the tasks of its one thread.
+#[derive(Debug)]
+pub struct Agent {
+    pub mode: Mode,
+    pub reaper: Reaper,
+    /// Permits for the threads of transfers.
+    pub transfers: Semaphore,
+    /// The writable disk's file system, once mounted: the only handle to it after the root has changed.
+    pub scratch: RefCell<Option<OwnedFd>>,
+    configured: Cell<bool>,
+    power_off: watch::Sender<Option<Duration>>,
+}
+
+impl Agent {
+    /// An agent that is not configured.
+    pub fn new(mode: Mode) -> Self {
+        Self {
+            mode,
+            reaper: Reaper::default(),
+            transfers: Semaphore::new(MAX_TRANSFERS),
+            scratch: RefCell::new(None),
+            configured: Cell::new(false),
+            power_off: watch::Sender::new(None),
+        }
+    }
+
+    /// Whether Configure has succeeded.
+    pub fn is_configured(&self) -> bool {
+        self.configured.get()
+    }
+
+    /// Records that Configure has succeeded.
+    pub fn set_configured(&self) {
+        self.configured.set(true);
+    }
+
+    /// Fails while Configure has not succeeded.
+    pub fn require_configured(&self) -> Result<(), Fail> {
+        if self.is_configured() {
+            Ok(())
+        } else {
+            Err(Fail::wrong_state("the agent is not configured yet"))
+        }
+    }
+
+    /// Where commands start when the request does not say.
+    pub fn default_cwd(&self) -> &Path {
+        match &self.mode {
+            Mode::Init => Path::new(pyro_protocol::WORKSPACE_DIR),
+            Mode::Process { workdir } => workdir,
+        }
+    }
+
+    /// Asks the agent to end, leaving `grace` between TERM and KILL.
+    pub fn request_power_off(&self, grace: Duration) {
+        self.power_off.send_replace(Some(grace));
+    }
+
+    /// Waits for [`Self::request_power_off`] and returns its grace.
+    pub async fn power_off_requested(&self) -> Duration {
+        let mut requests = self.power_off.subscribe();
+        match requests.wait_for(Option::is_some).await {
+            Ok(request) => request.unwrap_or_default(),
+            // The sender is this agent's own and outlives the wait.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}

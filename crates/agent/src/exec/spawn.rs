@@ -1,0 +1,162 @@
+//! Spawns a planned command.
+//!
+//! The standard library uses `posix_spawn` here, which does not copy the agent's page tables, as long as it is asked
+//! for no more than that can do. A statically linked C library lacks its way to change directory, so the agent goes
+//! there itself: it has one thread that uses relative paths, this one.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::rc::Rc;
+
+use pyro_protocol::v1::FailureKind;
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitStatus, chdir};
+use tokio::net::unix::pipe;
+use tokio::sync::oneshot;
+
+use super::plan::Plan;
+use super::{env, interpreter, lookup};
+use crate::agent::Agent;
+use crate::fail::Fail;
+
+/// A command that was started, with the agent's ends of its pipes.
+#[derive(Debug)]
+pub struct Running {
+    pub group: Group,
+    pub exit: oneshot::Receiver<WaitStatus>,
+    pub stdin: Option<pipe::Sender>,
+    pub stdout: pipe::Receiver,
+    pub stderr: pipe::Receiver,
+}
+
+/// The process group of a command. Dropping it kills the group, unless the command itself has ended.
+#[derive(Debug)]
+pub struct Group {
+    agent: Rc<Agent>,
+    leader: Pid,
+}
+
+impl Group {
+    /// The command, which leads the group.
+    pub fn leader(&self) -> Pid {
+        self.leader
+    }
+
+    /// Sends `signal` to the whole group.
+    pub fn signal(&self, signal: Signal) {
+        self.agent.reaper.kill_group(self.leader, signal);
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}
+
+/// Starts the command of `plan`.
+pub fn spawn(agent: &Rc<Agent>, plan: &Plan) -> Result<Running, Fail> {
+    enter(&plan.cwd)?;
+    let spawned = spawn_here(agent, plan);
+    // Staying would keep the directory's file system from being unmounted.
+    let _ = chdir("/");
+    spawned
+}
+
+fn enter(cwd: &Path) -> Result<(), Fail> {
+    let path = cwd.as_os_str().as_encoded_bytes();
+    chdir(cwd).map_err(|errno| {
+        let fail =
+            |kind, reason: &str| Fail::new(kind, format!("working directory {}: {reason}", cwd.display()));
+        match errno {
+            Errno::NOENT => fail(FailureKind::NotFound, "does not exist"),
+            Errno::NOTDIR => fail(FailureKind::NotFound, "is not a directory"),
+            _ => Fail::os("enter the working directory", errno),
+        }
+        .at(path)
+    })
+}
+
+fn spawn_here(agent: &Rc<Agent>, plan: &Plan) -> Result<Running, Fail> {
+    let [program, arguments @ ..] = plan.argv.as_slice() else {
+        return Err(Fail::invalid("there is no program to run"));
+    };
+    let path = plan
+        .env
+        .get(OsStr::new("PATH"))
+        .map_or(env::DEFAULT_PATH.as_ref(), |path| path.as_os_str());
+    let file = lookup::find(program, path, &plan.cwd)?;
+    let (stdin, child_stdin) = if plan.stdin {
+        let (sender, receiver) = pipe::pipe().map_err(no_pipe)?;
+        (
+            Some(sender),
+            Stdio::from(receiver.into_blocking_fd().map_err(no_pipe)?),
+        )
+    } else {
+        (None, Stdio::null())
+    };
+    let (stdout, child_stdout) = output_pipe()?;
+    let (stderr, child_stderr) = output_pipe()?;
+    let child = Command::new(&file)
+        .arg0(program)
+        .args(arguments)
+        .env_clear()
+        .envs(&plan.env)
+        .process_group(0)
+        .stdin(child_stdin)
+        .stdout(child_stdout)
+        .stderr(child_stderr)
+        .spawn()
+        .map_err(|error| not_spawned(&file, error))?;
+    let leader = Pid::from_child(&child);
+    // No await since the spawn: the reaper has not seen this child yet.
+    let exit = agent.reaper.register(leader);
+    Ok(Running {
+        group: Group {
+            agent: Rc::clone(agent),
+            leader,
+        },
+        exit,
+        stdin,
+        stdout,
+        stderr,
+    })
+}
+
+fn output_pipe() -> Result<(pipe::Receiver, OwnedFd), Fail> {
+    let (sender, receiver) = pipe::pipe().map_err(no_pipe)?;
+    Ok((receiver, sender.into_blocking_fd().map_err(no_pipe)?))
+}
+
+fn no_pipe(error: io::Error) -> Fail {
+    Fail::os("create a pipe", error)
+}
+
+fn not_spawned(file: &Path, error: io::Error) -> Fail {
+    let shown = file.display();
+    let fail = match Errno::from_io_error(&error) {
+        // The file was there a moment ago, so it is what runs it that is missing.
+        Some(Errno::NOENT) => {
+            let message = match interpreter::of(file) {
+                Some(interpreter) => format!("{shown}: its interpreter {interpreter} does not exist"),
+                None => format!("{shown}: a file needed to run it does not exist"),
+            };
+            Fail::new(FailureKind::NotExecutable, message)
+        }
+        Some(Errno::NOEXEC) => {
+            let message =
+                format!("{shown}: is neither a program for this machine nor a script with a #! line");
+            Fail::new(FailureKind::NotExecutable, message)
+        }
+        Some(Errno::ACCESS | Errno::PERM | Errno::ISDIR | Errno::LIBBAD | Errno::TXTBSY) => {
+            Fail::new(FailureKind::NotExecutable, format!("{shown}: {error}"))
+        }
+        Some(Errno::TOOBIG) => Fail::invalid(format!("{shown}: {error}")),
+        _ => Fail::os("start the program", error),
+    };
+    fail.at(file.as_os_str().as_encoded_bytes())
+}

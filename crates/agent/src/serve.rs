@@ -1,0 +1,156 @@
+//! Serves one host end: handshake, yamux, and a task for each call.
+//!
+//! The connection is driven by this one task, which never waits for a call; calls wait for the connection. When the
+//! host end is gone every call that is still running is dropped, and with it the process group it started.
+
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use pyro_protocol::GENERATION;
+use pyro_protocol::limits::{MAX_CONNECTION_WINDOW_BYTES, MAX_STREAMS};
+use pyro_protocol::v1::request::Call as Requested;
+use pyro_protocol::v1::{Done, FailureKind, Ping, Pong, Request, reply};
+use rustix::time::{ClockId, clock_gettime};
+use tokio::select;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::compat::TokioAsyncReadCompatExt;
+
+use crate::agent::Agent;
+use crate::call::Call;
+use crate::channel::{Channel, shake_hands};
+use crate::fail::Fail;
+use crate::{archive, configure, exec, files, transfer};
+
+/// How long a new stream may take to send its request.
+const REQUEST_DEADLINE: Duration = Duration::from_mins(1);
+
+/// How long the last reply before a power-off may take to leave.
+const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Why serving a host end is over.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ended {
+    HostGone,
+    PowerOff { grace: Duration },
+}
+
+/// Serves the host end that is open on `channel` until it goes away or asks the agent to end.
+pub async fn serve(agent: &Rc<Agent>, channel: Channel) -> io::Result<Ended> {
+    let Some(channel) = shake_hands(channel).await? else {
+        return Ok(Ended::HostGone);
+    };
+    let mut connection = yamux::Connection::new(channel.compat(), settings(), yamux::Mode::Server);
+    let mut calls = JoinSet::new();
+    let ended = loop {
+        select! {
+            inbound = poll_fn(|cx| connection.poll_next_inbound(cx)) => match inbound {
+                Some(Ok(stream)) => {
+                    calls.spawn_local(answer(Rc::clone(agent), stream));
+                }
+                Some(Err(_)) | None => break Ended::HostGone,
+            },
+            Some(_) = calls.join_next() => {}
+            grace = agent.power_off_requested() => {
+                // Closing the connection writes out what the calls have handed over, so the host has its reply.
+                let _ = timeout(FLUSH_DEADLINE, poll_fn(|cx| connection.poll_close(cx))).await;
+                break Ended::PowerOff { grace };
+            }
+        }
+    };
+    calls.shutdown().await;
+    Ok(ended)
+}
+
+fn settings() -> yamux::Config {
+    let mut settings = yamux::Config::default();
+    settings
+        .set_max_num_streams(MAX_STREAMS)
+        .set_max_connection_receive_window(Some(MAX_CONNECTION_WINDOW_BYTES));
+    settings
+}
+
+async fn answer(agent: Rc<Agent>, stream: yamux::Stream) {
+    let Ok(Some((call, request))) = timeout(REQUEST_DEADLINE, Call::accept(stream)).await else {
+        return;
+    };
+    let answered = async {
+        let (last, grace) = match perform(&agent, &call, request).await {
+            Ok(Answer::Reply(reply)) => (reply, None),
+            Ok(Answer::PowerOff { grace }) => (reply::Reply::Done(Done {}), Some(grace)),
+            Err(fail) => (fail.into_reply(), None),
+        };
+        let _ = call.send(last).await;
+        if let Some(grace) = grace {
+            agent.request_power_off(grace);
+        }
+    };
+    select! {
+        biased;
+        () = answered => {}
+        () = call.closed() => {}
+    }
+}
+
+enum Answer {
+    Reply(reply::Reply),
+    PowerOff { grace: Duration },
+}
+
+async fn perform(agent: &Rc<Agent>, call: &Call, request: Result<Request, Fail>) -> Result<Answer, Fail> {
+    let request = request?;
+    if request.generation != GENERATION {
+        let message = format!(
+            "the host speaks generation {}, this agent {GENERATION}",
+            request.generation
+        );
+        return Err(Fail::new(FailureKind::Unsupported, message));
+    }
+    let unknown = || Fail::new(FailureKind::Unsupported, "the call is not known to this agent");
+    let requested = request.call.ok_or_else(unknown)?;
+    let needs_root = !matches!(
+        requested,
+        Requested::Ping(_) | Requested::Configure(_) | Requested::Sync(_) | Requested::Shutdown(_)
+    );
+    if needs_root {
+        agent.require_configured()?;
+    }
+    let reply = match requested {
+        Requested::Ping(ping) => reply::Reply::Pong(pong(agent, ping)),
+        Requested::Configure(request) => reply::Reply::Configured(configure::configure(agent, &request)?),
+        Requested::Exec(request) => reply::Reply::Exited(exec::run(agent, call, request).await?),
+        Requested::Pack(request) => reply::Reply::Transferred(archive::pack(agent, call, request).await?),
+        Requested::Unpack(request) => reply::Reply::Transferred(archive::unpack(agent, call, request).await?),
+        Requested::ReadFile(request) => reply::Reply::Transferred(files::read(agent, call, request).await?),
+        Requested::WriteFile(request) => reply::Reply::Transferred(files::write(agent, call, request).await?),
+        Requested::Sync(_) => {
+            transfer::offload(agent, || {
+                rustix::fs::sync();
+                Ok(())
+            })
+            .await?;
+            reply::Reply::Done(Done {})
+        }
+        Requested::Shutdown(request) => {
+            let grace = Duration::from_millis(request.grace_ms);
+            return Ok(Answer::PowerOff { grace });
+        }
+    };
+    Ok(Answer::Reply(reply))
+}
+
+fn pong(agent: &Agent, ping: Ping) -> Pong {
+    let uptime = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(uptime.tv_sec).unwrap_or_default();
+    let nanoseconds = u64::try_from(uptime.tv_nsec).unwrap_or_default();
+    Pong {
+        token: ping.token,
+        generation: GENERATION,
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel_release: rustix::system::uname().release().to_string_lossy().into_owned(),
+        uptime_ns: seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds),
+        configured: agent.is_configured(),
+    }
+}

@@ -1,0 +1,81 @@
+//! `pyro doctor`.
+
+use crate::printer::Printer;
+use crate::settings;
+use anyhow::Result;
+use pyro::{DEFAULT_ENVIRONMENT, Readiness};
+
+/// Say whether this host can run guests, how fast, and what to do next
+///
+/// Boots a guest once to find out which acceleration really works; the answer is kept for this host.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Platform to report on; anything but this host's is answered from what is known
+    #[arg(long)]
+    platform: Option<String>,
+    /// Environment whose readiness is reported
+    #[arg(long, default_value = DEFAULT_ENVIRONMENT)]
+    environment: String,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
+    let readiness = settings::pyro("doctor")?
+        .readiness(arguments.platform.as_deref(), &arguments.environment)
+        .await?;
+    printer.data(&readiness, text)?;
+    Ok(u8::from(!readiness.runtime.pass))
+}
+
+fn text(readiness: &Readiness) -> String {
+    let yes = |it: bool| if it { "yes" } else { "no" };
+    let Readiness {
+        runtime,
+        acceleration,
+        capabilities,
+        environment,
+        ..
+    } = readiness;
+    let mut lines = vec![
+        format!("platform:     {}", readiness.platform),
+        format!(
+            "runtime:      {} ({})",
+            if runtime.pass { "PASS" } else { "FAIL" },
+            runtime.detail
+        ),
+        format!(
+            "kvm:          exists {}, readable {}, writable {}, boots a guest: {}",
+            yes(acceleration.kvm.exists),
+            yes(acceleration.kvm.readable),
+            yes(acceleration.kvm.writable),
+            acceleration.kvm.boots_guest.map_or("not tried", yes),
+        ),
+        format!(
+            "acceleration: {} ({})",
+            acceleration.selected.unwrap_or("unknown"),
+            acceleration.reason
+        ),
+        format!(
+            "capabilities: vm_boot {}, guest_exec {}, guest_network {}",
+            yes(capabilities.vm_boot),
+            yes(capabilities.guest_exec),
+            yes(capabilities.guest_network)
+        ),
+        "networking:   off (guests have no network device)".to_owned(),
+        format!("cache:        {}", readiness.cache_dir.display()),
+        format!("catalog:      {}", readiness.catalog_version),
+        format!(
+            "environment:  {} is {}",
+            environment.name,
+            environment.state.as_str()
+        ),
+    ];
+    for issue in &readiness.issues {
+        lines.push(format!("issue:        {}", issue.problem));
+        lines.push(format!("              -> {}", issue.way_out));
+    }
+    lines.push(format!("next:         {}", readiness.next_command));
+    lines.join("\n") + "\n"
+}

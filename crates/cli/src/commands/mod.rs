@@ -1,0 +1,108 @@
+//! The commands. The doc comments of the argument types are the help that users see.
+
+mod completions;
+mod demo;
+mod doctor;
+mod env;
+mod run;
+mod runtime;
+
+use crate::printer::Printer;
+use crate::{reference, signals};
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use pyro::{Diagnostic, ErrorKind, PyroError};
+use std::process::ExitCode;
+
+/// Exit status of `run` when pyro itself failed, so that it cannot be taken for the guest command's.
+const RELAY_FAILURE: u8 = 125;
+
+/// Disposable Linux workspaces in microVMs, for coding agents.
+///
+/// The one path: `pyro doctor` (can this host run guests?), `pyro env pull debian:12` (get an environment),
+/// `pyro run debian:12 -- git --version` (run a command in a guest of its own).
+#[derive(Debug, Parser)]
+#[command(name = "pyro", version, propagate_version = true, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Doctor(doctor::Arguments),
+    Env(env::Arguments),
+    Run(run::Arguments),
+    Demo(demo::Arguments),
+    Runtime(runtime::Arguments),
+    Completions(completions::Arguments),
+    #[command(hide = true)]
+    Reference(reference::Arguments),
+}
+
+impl Command {
+    fn json(&self) -> bool {
+        match self {
+            Self::Doctor(arguments) => arguments.json,
+            Self::Env(arguments) => arguments.json(),
+            Self::Run(arguments) => arguments.json,
+            Self::Demo(arguments) => arguments.json,
+            Self::Runtime(arguments) => arguments.json(),
+            Self::Completions(_) | Self::Reference(_) => false,
+        }
+    }
+
+    /// The command's exit status is the guest's.
+    fn relays(&self) -> bool {
+        matches!(self, Self::Run(_))
+    }
+}
+
+/// Runs a command to its end, or until a signal asks pyro to end.
+pub async fn run(arguments: Arguments) -> ExitCode {
+    let printer = Printer::new(arguments.command.json());
+    let relays = arguments.command.relays();
+    let outcome = tokio::select! {
+        outcome = dispatch(arguments.command, printer) => outcome,
+        status = signals::asked_to_end() => return ExitCode::from(status),
+    };
+    match outcome {
+        Ok(status) => ExitCode::from(status),
+        Err(error) if is_closed_pipe(&error) => ExitCode::FAILURE,
+        Err(error) => {
+            printer.failure(&error);
+            ExitCode::from(failure_status(&error, relays))
+        }
+    }
+}
+
+async fn dispatch(command: Command, printer: Printer) -> Result<u8> {
+    match command {
+        Command::Doctor(arguments) => doctor::run(arguments, printer).await,
+        Command::Env(arguments) => env::run(arguments, printer).await,
+        Command::Run(arguments) => run::run(arguments, printer).await,
+        Command::Demo(arguments) => demo::run(arguments, printer).await,
+        Command::Runtime(arguments) => runtime::run(arguments, printer).await,
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Reference(arguments) => reference::run(&arguments),
+    }
+}
+
+fn failure_status(error: &anyhow::Error, relays: bool) -> u8 {
+    let kind = error
+        .downcast_ref::<PyroError>()
+        .map_or(ErrorKind::Host, Diagnostic::kind);
+    match kind.exit_status() {
+        1 if relays => RELAY_FAILURE,
+        status => status,
+    }
+}
+
+/// Whoever read our output has seen enough.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}

@@ -1,0 +1,106 @@
+//! What is written where.
+//!
+//! Data goes to standard output, talk to standard error. With `--json` standard output carries exactly one document,
+//! also when the command fails.
+
+use anyhow::Result;
+use pyro::{Diagnostic, PyroError, chain};
+use serde::Serialize;
+use std::io::{self, Write};
+
+/// Where a command's data goes and in which form.
+#[derive(Debug, Clone, Copy)]
+pub struct Printer {
+    json: bool,
+}
+
+impl Printer {
+    /// A printer for people, or of JSON.
+    pub fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// Whether data is printed as JSON.
+    pub fn json(self) -> bool {
+        self.json
+    }
+
+    /// Prints a command's result: `data` as JSON, or the text that `human` makes of it.
+    pub fn data<T: Serialize>(self, data: &T, human: impl FnOnce(&T) -> String) -> Result<()> {
+        let mut stdout = io::stdout().lock();
+        if self.json {
+            serde_json::to_writer_pretty(&mut stdout, data)?;
+            stdout.write_all(b"\n")?;
+        } else {
+            stdout.write_all(human(data).as_bytes())?;
+        }
+        Ok(stdout.flush()?)
+    }
+
+    /// Reports a failure: cause, hint and log for people; the same as a document with `--json`.
+    pub fn failure(self, error: &anyhow::Error) {
+        let report = Report::of(error);
+        talk(&report.text());
+        if self.json {
+            // Nothing more can be done for a reader who has closed standard output.
+            let _unread = self.data(&Document { error: report }, |_| String::new());
+        }
+    }
+}
+
+/// Writes talk: a line, or several, on standard error.
+pub fn talk(text: &str) {
+    // There is nowhere left to complain to.
+    let _unheard = writeln!(io::stderr().lock(), "{text}");
+}
+
+#[derive(Serialize)]
+struct Document {
+    error: Report,
+}
+
+/// A failure, ready to be shown.
+#[derive(Serialize)]
+struct Report {
+    code: &'static str,
+    message: String,
+    hint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log: Option<String>,
+}
+
+impl Report {
+    fn of(error: &anyhow::Error) -> Self {
+        const LOG_LINES: usize = 20;
+        let pyro = error.downcast_ref::<PyroError>();
+        let log = pyro
+            .and_then(PyroError::log)
+            .filter(|log| !log.trim().is_empty())
+            .map(|log| {
+                let lines: Vec<&str> = log.trim_end().lines().collect();
+                lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+            });
+        Self {
+            code: pyro.map_or("host", |error| error.kind().code()),
+            message: pyro.map_or_else(|| format!("{error:#}"), |error| chain(error)),
+            hint: pyro.and_then(Diagnostic::hint),
+            log,
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("error: {}", self.message);
+        if let Some(hint) = &self.hint {
+            text.push_str("\n hint: ");
+            text.push_str(hint);
+        }
+        if let Some(log) = &self.log {
+            text.push_str("\n  log:");
+            for line in log.lines() {
+                text.push_str("\n       ");
+                text.push_str(line);
+            }
+        }
+        text
+    }
+}

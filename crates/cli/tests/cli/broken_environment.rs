@@ -1,0 +1,181 @@
+//! An installed environment that is not what was installed.
+
+use crate::{CLOSED_MIRROR, DEBIAN, SUITE};
+use pyro_testkit::{Home, Pyro, Value, link_tree};
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// A home with a copy of the installed environment that may be damaged.
+struct Damaged {
+    home: Home,
+    directory: PathBuf,
+}
+
+impl Damaged {
+    fn new() -> Self {
+        let home = SUITE.with(DEBIAN);
+        let directory = home.path().join("environments");
+        let installed = home.cache().join("environments");
+        fs::create_dir(&directory).unwrap();
+        let manifest: Value =
+            serde_json::from_slice(&fs::read(installed.join("debian-12.json")).unwrap()).unwrap();
+        for file in ["debian-12.json", manifest["image"].as_str().unwrap()] {
+            fs::copy(installed.join(file), directory.join(file)).unwrap();
+        }
+        Self { home, directory }
+    }
+
+    fn pyro(&self, arguments: &[&str]) -> Pyro {
+        self.home
+            .pyro(arguments)
+            .env("PYRO_ENVIRONMENT_CACHE_DIR", &self.directory)
+            .env("PYRO_DEBIAN_MIRROR", CLOSED_MIRROR)
+    }
+
+    fn image(&self) -> PathBuf {
+        let entries = fs::read_dir(&self.directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        entries
+            .filter(|path| path.extension().is_some_and(|extension| extension == "erofs"))
+            .next()
+            .unwrap()
+    }
+
+    /// Every face has to say that it is broken, and what of it; nothing may run.
+    fn expect_broken(&self, what: &str) {
+        let inspected = self
+            .pyro(&["env", "inspect", DEBIAN, "--json"])
+            .run()
+            .expect(0)
+            .json();
+        assert_eq!(
+            (&inspected["state"], &inspected["installed"]),
+            (&"broken".into(), &false.into()),
+            "{inspected}"
+        );
+        assert!(
+            inspected["problem"]
+                .as_str()
+                .is_some_and(|problem| problem.contains(what)),
+            "{inspected}"
+        );
+        let listed = self.pyro(&["env", "list", "--json"]).run().expect(0).json();
+        assert_eq!(listed["environments"][0]["state"], "broken", "{listed}");
+        let doctor = self.pyro(&["doctor", "--json"]).run().json();
+        assert_eq!(doctor["environment"]["state"], "broken", "{doctor}");
+        assert_eq!(doctor["next_command"], "pyro env pull debian:12");
+        assert!(
+            doctor["issues"][0]["problem"]
+                .as_str()
+                .is_some_and(|problem| problem.contains(what)),
+            "{doctor}"
+        );
+        // The repair is a build, which has no mirror here.
+        let run = self.pyro(&["run", DEBIAN, "--", "true"]).run().expect(125);
+        assert!(run.stderr.contains(CLOSED_MIRROR), "{}", run.stderr);
+        self.pyro(&["env", "pull", DEBIAN]).run().expect(1).last_line();
+    }
+}
+
+fn flip_a_byte(file: &Path) {
+    let length = fs::metadata(file).unwrap().len();
+    let open = File::options().read(true).write(true).open(file).unwrap();
+    let mut byte = [0];
+    open.read_exact_at(&mut byte, length / 2).unwrap();
+    open.write_all_at(&[!byte[0]], length / 2).unwrap();
+}
+
+#[test]
+fn a_copy_of_an_environment_is_as_good_as_the_original() {
+    let sound = Damaged::new();
+    let inspected = sound
+        .pyro(&["env", "inspect", DEBIAN, "--json"])
+        .run()
+        .expect(0)
+        .json();
+    assert_eq!(inspected["state"], "installed", "{inspected}");
+    sound
+        .pyro(&["run", DEBIAN, "--", "true"])
+        .run()
+        .expect(0)
+        .last_line();
+}
+
+#[test]
+fn a_changed_byte_is_found() {
+    let damaged = Damaged::new();
+    flip_a_byte(&damaged.image());
+    damaged.expect_broken("sha256");
+}
+
+#[test]
+fn a_cut_image_is_found_and_pruned() {
+    let damaged = Damaged::new();
+    let image = damaged.image();
+    File::options()
+        .write(true)
+        .open(&image)
+        .unwrap()
+        .set_len(4096)
+        .unwrap();
+    damaged.expect_broken("4096 bytes instead of");
+    let pruned = damaged.pyro(&["env", "prune", "--json"]).run().expect(0).json();
+    let name = image.file_name().unwrap().to_str().unwrap();
+    let removed = pruned["removed"].as_array().unwrap();
+    assert!(removed.iter().any(|entry| entry["file"] == name), "{pruned}");
+    assert!(
+        removed.iter().any(|entry| entry["reason"] == "broken install"),
+        "{pruned}"
+    );
+    assert_eq!(pruned["count"], removed.len());
+    let inspected = damaged
+        .pyro(&["env", "inspect", DEBIAN, "--json"])
+        .run()
+        .expect(0)
+        .json();
+    assert_eq!(inspected["state"], "absent");
+    assert!(!image.exists());
+}
+
+#[test]
+fn a_missing_image_and_an_unreadable_manifest_are_found() {
+    let damaged = Damaged::new();
+    fs::remove_file(damaged.image()).unwrap();
+    damaged.expect_broken("is missing");
+    fs::write(damaged.directory.join("debian-12.json"), "{").unwrap();
+    damaged.expect_broken("debian-12.json is unreadable");
+}
+
+#[test]
+fn prune_leaves_what_is_installed() {
+    let home = SUITE.with(DEBIAN);
+    let own = home.path().join("environments");
+    link_tree(&home.cache().join("environments"), &own).unwrap();
+    fs::write(own.join("debian-9.json"), "{}").unwrap();
+    let prune = || {
+        home.pyro(["env", "prune", "--json"])
+            .env("PYRO_ENVIRONMENT_CACHE_DIR", &own)
+            .run()
+            .expect(0)
+    };
+    let pruned = prune().json();
+    let removed = pruned["removed"].as_array().unwrap();
+    assert!(
+        removed
+            .iter()
+            .any(|entry| entry["file"] == "debian-9.json" && entry["reason"] == "not in the catalog")
+    );
+    assert!(
+        removed
+            .iter()
+            .all(|entry| !entry["file"].as_str().unwrap().starts_with("debian-12.")),
+        "{pruned}"
+    );
+    assert_eq!(prune().json()["count"], 0);
+    let inspected = home
+        .pyro(["env", "inspect", DEBIAN, "--json"])
+        .env("PYRO_ENVIRONMENT_CACHE_DIR", &own);
+    assert_eq!(inspected.run().expect(0).json()["state"], "installed");
+}

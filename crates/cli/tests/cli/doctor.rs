@@ -1,0 +1,127 @@
+//! `pyro doctor`.
+
+use crate::{CLOSED_MIRROR, DEBIAN, SUITE, run};
+use pyro_testkit::Value;
+
+#[test]
+fn a_host_that_is_ready_is_reported_with_its_proofs() {
+    let home = SUITE.with(DEBIAN);
+    let before = home.pyro(["doctor", "--json"]).run().expect(0).json();
+    assert_eq!(
+        before["capabilities"]["guest_exec"], false,
+        "nothing has run for this home yet"
+    );
+    run(&home, &[], &["true"]).run().expect(0).last_line();
+    let report = home
+        .pyro(["doctor", "--json"])
+        .env("PYRO_DEBIAN_MIRROR", CLOSED_MIRROR)
+        .run()
+        .expect(0)
+        .json();
+    assert_eq!(report["platform"], "linux-x86_64");
+    assert_eq!(report["runtime"]["pass"], true);
+    assert!(
+        report["runtime"]["bundle"]
+            .as_str()
+            .is_some_and(|digest| digest.len() == 64)
+    );
+    assert!(
+        ["kvm", "emulation"].contains(&report["acceleration"]["selected"].as_str().unwrap()),
+        "{report}"
+    );
+    for fact in ["exists", "readable", "writable"] {
+        assert!(report["acceleration"]["kvm"][fact].is_boolean(), "{fact}");
+    }
+    assert_eq!(report["capabilities"]["vm_boot"], true);
+    assert_eq!(report["capabilities"]["guest_exec"], true);
+    assert_eq!(report["capabilities"]["guest_network"], false);
+    assert_eq!(report["environment"]["name"], DEBIAN);
+    assert_eq!(report["environment"]["state"], "installed");
+    assert!(
+        report["cache_dir"]
+            .as_str()
+            .is_some_and(|path| path.ends_with("pyro/environments"))
+    );
+    assert!(report["catalog_version"].is_string() && report["networking"].is_array());
+    assert_eq!(report["next_command"], "pyro run debian:12 -- git --version");
+}
+
+#[test]
+fn the_report_for_people_says_the_same() {
+    let home = SUITE.with(DEBIAN);
+    let text = home.pyro(["doctor"]).run().expect(0).text().to_owned();
+    let fields: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(field, _)| field)
+        .collect();
+    let expected = [
+        "platform",
+        "runtime",
+        "kvm",
+        "acceleration",
+        "capabilities",
+        "networking",
+        "cache",
+        "catalog",
+        "environment",
+    ];
+    for field in expected {
+        assert!(fields.contains(&field), "{field} is missing:\n{text}");
+    }
+    assert!(
+        text.contains("PASS") && text.lines().any(|line| line.starts_with("next:")),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_host_with_nothing_on_it_is_told_what_to_do_and_nothing_is_fetched() {
+    let home = SUITE.bare();
+    let report = home.pyro(["doctor", "--json"]).run().expect(1).json();
+    assert_eq!(report["runtime"]["pass"], false);
+    for capability in ["vm_boot", "guest_exec", "guest_network"] {
+        assert_eq!(report["capabilities"][capability], false, "{capability}");
+    }
+    assert_eq!(report["acceleration"]["selected"], Value::Null);
+    assert_eq!(report["next_command"], "pyro runtime fetch");
+    let issues = report["issues"].as_array().unwrap();
+    assert!(!issues.is_empty(), "a failing runtime is an issue");
+    assert!(
+        issues
+            .iter()
+            .all(|issue| issue["problem"].is_string() && issue["way_out"].is_string())
+    );
+    assert!(!home.cache().exists());
+}
+
+#[test]
+fn another_platform_is_answered_from_what_is_known() {
+    let home = SUITE.bare();
+    let report = home
+        .pyro(["doctor", "--json", "--platform", "linux-aarch64"])
+        .run()
+        .expect(1)
+        .json();
+    assert_eq!(report["platform"], "linux-aarch64");
+    assert_eq!(report["runtime"]["pass"], false);
+    assert!(
+        report["issues"][0]["problem"]
+            .as_str()
+            .is_some_and(|problem| problem.contains("linux-aarch64"))
+    );
+}
+
+/// Boots guests: on a host whose /dev/kvm never boots one this takes ten seconds, and must not take more.
+#[test]
+fn a_host_is_probed_once_and_a_capability_is_what_was_seen() {
+    let home = SUITE.with(DEBIAN);
+    std::fs::remove_file(home.state().join("acceleration.json")).unwrap();
+    let probed = home.pyro(["doctor", "--json"]).run().expect(0);
+    let again = home.pyro(["doctor", "--json"]).run().expect(0);
+    assert_eq!(probed.json(), again.json());
+    assert!(!again.stderr.contains("phase=probe"), "{}", again.stderr);
+    let record = std::fs::read(home.state().join("acceleration.json")).unwrap();
+    let record: Value = serde_json::from_slice(&record).unwrap();
+    assert_eq!(record["acceleration"], probed.json()["acceleration"]["selected"]);
+}

@@ -1,0 +1,152 @@
+//! EROFS images from tar streams, with the bundle's mkfs.erofs. Uncompressed: see docs/performance.md.
+
+use super::on;
+use crate::ImagesError;
+use pyro_runtime::{Bundle, Tool};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::thread::JoinHandle;
+
+/// The same for every image, so that the same tar gives the same bytes.
+const IMAGE_UUID: &str = "9c5f5c6e-43a6-5d8b-b3a3-7079726f0001";
+const KEPT_MESSAGE_BYTES: usize = 4096;
+
+/// A running `mkfs.erofs --tar`, to be written to; killed when dropped.
+pub(super) struct MkfsTar {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    messages: Option<JoinHandle<String>>,
+}
+
+impl MkfsTar {
+    /// Starts making `target` from the tar that will be written. `epoch`: seconds that stand for its time of creation.
+    pub(super) fn start(bundle: &Bundle, target: &Path, epoch: i64) -> Result<Self, ImagesError> {
+        let mut command = mkfs(bundle, target, epoch);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(on("start mkfs.erofs for", target))?;
+        let stdin = child.stdin.take();
+        let stderr = child.stderr.take();
+        let messages = stderr.map(|stderr| std::thread::spawn(move || tail_of(stderr)));
+        Ok(Self {
+            child,
+            stdin,
+            messages,
+        })
+    }
+
+    /// Ends the tar and waits for the image.
+    pub(super) fn finish(mut self) -> Result<(), ImagesError> {
+        drop(self.stdin.take());
+        let status = self.child.wait();
+        let message = self
+            .messages
+            .take()
+            .and_then(|thread| thread.join().ok())
+            .unwrap_or_default();
+        match status {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(failed(&format!("{status}: {message}"))),
+            Err(error) => Err(failed(&error.to_string())),
+        }
+    }
+}
+
+impl Write for MkfsTar {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stdin.as_mut().ok_or(io::ErrorKind::BrokenPipe)?.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for MkfsTar {
+    fn drop(&mut self) {
+        // Both fail only when it has ended and been waited for, as it has after `finish`.
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+/// Makes `target` from the tar file `archive`; returns the sha256 of the image, in hexadecimal.
+pub(super) fn from_tar(
+    bundle: &Bundle,
+    archive: &Path,
+    target: &Path,
+    epoch: i64,
+) -> Result<String, ImagesError> {
+    let mut tar = File::open(archive).map_err(on("open", archive))?;
+    let mut mkfs = MkfsTar::start(bundle, target, epoch)?;
+    // The disk is longer than the archive on it: what follows the archive's end is nothing.
+    let copied = copy_archive(&mut tar, &mut mkfs);
+    match (copied, mkfs.finish()) {
+        (Ok(()), Ok(())) => {}
+        (_, Err(failed)) => return Err(failed),
+        (Err(error), Ok(())) => return Err(on("read", archive)(error)),
+    }
+    Ok(crate::store::digest_of(target)?.to_string())
+}
+
+/// Copies up to the archive's end: two blocks of zeros at a record boundary.
+fn copy_archive(tar: &mut File, out: &mut dyn Write) -> io::Result<()> {
+    const RECORD: usize = 10_240;
+    let mut record = vec![0; RECORD];
+    loop {
+        tar.read_exact(&mut record)?;
+        out.write_all(&record)?;
+        if record[RECORD - 1024..].iter().all(|byte| *byte == 0) && at_end(tar)? {
+            return Ok(());
+        }
+    }
+}
+
+/// Whether only a hole follows, which is how the rest of the sparse disk reads.
+fn at_end(tar: &File) -> io::Result<bool> {
+    let position = rustix::fs::tell(tar)?;
+    match rustix::fs::seek(tar, rustix::fs::SeekFrom::Data(position)) {
+        Err(rustix::io::Errno::NXIO) => Ok(true),
+        Err(error) => Err(error.into()),
+        Ok(_) => {
+            rustix::fs::seek(tar, rustix::fs::SeekFrom::Start(position))?;
+            Ok(false)
+        }
+    }
+}
+
+fn mkfs(bundle: &Bundle, target: &Path, epoch: i64) -> Command {
+    let mut command = bundle.command(Tool::MkfsErofs);
+    command.args([
+        "--quiet",
+        "--tar=f",
+        "--mkfs-time",
+        "--preserve-mtime",
+        "-U",
+        IMAGE_UUID,
+    ]);
+    command.arg(format!("-T{epoch}")).arg(target);
+    command
+}
+
+fn failed(message: &str) -> ImagesError {
+    ImagesError::Tool {
+        tool: "mkfs.erofs",
+        message: message.trim().to_owned(),
+    }
+}
+
+fn tail_of(mut stream: impl Read) -> String {
+    let mut kept = Vec::new();
+    let mut buffer = [0; 1024];
+    while let Ok(count @ 1..) = stream.read(&mut buffer) {
+        kept.extend_from_slice(&buffer[..count]);
+        let surplus = kept.len().saturating_sub(KEPT_MESSAGE_BYTES);
+        kept.drain(..surplus);
+    }
+    String::from_utf8_lossy(&kept).into_owned()
+}

@@ -1,0 +1,124 @@
+//! Why an operation of the SDK failed.
+
+use crate::vm::VmId;
+use pyro_images::ImagesError;
+use pyro_protocol::error::{Diagnostic, ErrorKind};
+use pyro_runtime::fs::FsError;
+use pyro_runtime::paths::PathsError;
+use pyro_runtime::{BundleError, DebianError};
+use pyro_vmm::VmmError;
+
+/// Every failure of the SDK.
+#[derive(Debug, thiserror::Error)]
+pub enum PyroError {
+    /// The directories cannot be resolved.
+    #[error("pyro does not know where to keep its files")]
+    Paths(#[from] PathsError),
+    /// The runtime bundle is missing or damaged and could not be repaired.
+    #[error("the runtime bundle is not usable")]
+    Bundle(#[from] BundleError),
+    /// There is no runtime bundle.
+    #[error("the runtime bundle is not installed")]
+    NoRuntime,
+    /// The package source is misconfigured.
+    #[error("the package source is not usable")]
+    Source(#[from] DebianError),
+    /// An environment is unknown, missing, or could not be built.
+    #[error("the environment is not usable")]
+    Environment(#[from] ImagesError),
+    /// A machine could not be started, reached or ended.
+    #[error("the machine failed")]
+    Vmm(#[from] VmmError),
+    /// No guest can run, and running on the host was not allowed.
+    #[error("no guest can run here, and nothing was run")]
+    FailedClosed(#[source] Box<PyroError>),
+    /// There was nothing to run.
+    #[error("there is no command to run")]
+    NoCommand,
+    /// A duration is outside its range.
+    #[error("{what} must be between 1 and {max}, not {given}")]
+    OutOfRange {
+        /// Name of the parameter.
+        what: &'static str,
+        /// Largest value, in seconds.
+        max: u64,
+        /// The value given.
+        given: u64,
+    },
+    /// There is no machine of this id in this process.
+    #[error("there is no VM `{id}`")]
+    UnknownVm {
+        /// The id.
+        id: VmId,
+    },
+    /// The operation is not legal in the machine's state.
+    #[error("the VM `{id}` is {state}; {operation} needs it to be {needed}")]
+    WrongVmState {
+        /// The machine.
+        id: VmId,
+        /// Its state.
+        state: &'static str,
+        /// What was asked.
+        operation: &'static str,
+        /// The state that it needs.
+        needed: &'static str,
+    },
+    /// A file of a machine could not be made.
+    #[error("the machine's files cannot be made")]
+    Files(#[from] FsError),
+}
+
+impl PyroError {
+    /// Output worth showing besides the error: the end of a console or of a build's log.
+    pub fn log(&self) -> Option<&str> {
+        match self {
+            Self::Environment(source) => source.log(),
+            Self::Vmm(source) => source.console(),
+            Self::FailedClosed(source) => source.log(),
+            _ => None,
+        }
+    }
+
+    fn inner(&self) -> Option<&dyn Diagnostic> {
+        Some(match self {
+            Self::Paths(source) => source,
+            Self::Bundle(source) => source,
+            Self::Source(source) => source,
+            Self::Environment(source) => source,
+            Self::Vmm(source) => source,
+            Self::FailedClosed(source) => source.as_ref(),
+            Self::Files(source) => source,
+            Self::NoRuntime
+            | Self::NoCommand
+            | Self::OutOfRange { .. }
+            | Self::UnknownVm { .. }
+            | Self::WrongVmState { .. } => {
+                return None;
+            }
+        })
+    }
+}
+
+impl Diagnostic for PyroError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoCommand | Self::OutOfRange { .. } => ErrorKind::InvalidInput,
+            Self::UnknownVm { .. } | Self::NoRuntime => ErrorKind::NotFound,
+            Self::WrongVmState { .. } => ErrorKind::WrongState,
+            other => other.inner().map_or(ErrorKind::Host, Diagnostic::kind),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoCommand => {
+                Some("put the command after `--`, as in `pyro run debian:12 -- git --version`".to_owned())
+            }
+            Self::NoRuntime => Some("fetch it with `pyro runtime fetch`".to_owned()),
+            Self::UnknownVm { .. } => {
+                Some("a VM lives in the process that created it, until it is deleted".to_owned())
+            }
+            other => other.inner().and_then(Diagnostic::hint),
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! What this host can do, as far as it was proven here.
+
+use crate::engine::blocking;
+use crate::environments::InstallState;
+use crate::{CATALOG_VERSION, DEFAULT_ENVIRONMENT, Pyro, PyroError};
+use pyro_images::Recipe;
+use pyro_protocol::error::{Diagnostic, chain};
+use pyro_runtime::Bundle;
+use pyro_runtime::host::{HostFacts, KvmAccess};
+use pyro_runtime::probe::Acceleration;
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// The platform that guests run on.
+const PLATFORM: &str = "linux-x86_64";
+
+/// The report of `doctor`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Readiness {
+    /// Operating system and architecture reported on.
+    pub platform: String,
+    /// Whether guests can run.
+    pub runtime: RuntimeReport,
+    /// What they would run on.
+    pub acceleration: AccelerationReport,
+    /// What was proven on this host, by doing it.
+    pub capabilities: Capabilities,
+    /// Network policies that guests can be given.
+    pub networking: Vec<&'static str>,
+    /// Where environments are kept.
+    pub cache_dir: PathBuf,
+    /// Version of the catalog.
+    pub catalog_version: &'static str,
+    /// The environment asked about.
+    pub environment: EnvironmentReport,
+    /// What is in the way, each with a way out.
+    pub issues: Vec<Issue>,
+    /// The command to run next.
+    pub next_command: String,
+}
+
+/// Whether guests can run.
+#[derive(Debug, Clone, Serialize)]
+pub struct RuntimeReport {
+    /// The bundle is complete and a guest has booted from it.
+    pub pass: bool,
+    /// In one line: what is there, or what is missing.
+    pub detail: String,
+    /// Digest of the bundle, when installed.
+    pub bundle: Option<String>,
+}
+
+/// What guests run on.
+#[derive(Debug, Clone, Serialize)]
+pub struct AccelerationReport {
+    /// What there is of KVM.
+    pub kvm: KvmReport,
+    /// `kvm` or `emulation`; absent while no guest has booted.
+    pub selected: Option<&'static str>,
+    /// Why.
+    pub reason: String,
+}
+
+/// What there is of KVM.
+#[derive(Debug, Clone, Serialize)]
+pub struct KvmReport {
+    /// `/dev/kvm` exists.
+    pub exists: bool,
+    /// It can be opened for reading.
+    pub readable: bool,
+    /// It can be opened for writing.
+    pub writable: bool,
+    /// A guest boots on it; absent while that was not tried.
+    pub boots_guest: Option<bool>,
+}
+
+/// What was proven on this host, with the present bundle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Capabilities {
+    /// A guest's agent has answered.
+    pub vm_boot: bool,
+    /// A command has run in a guest.
+    pub guest_exec: bool,
+    /// A guest has reached a network.
+    pub guest_network: bool,
+}
+
+/// How an environment stands.
+#[derive(Debug, Clone, Serialize)]
+pub struct EnvironmentReport {
+    /// Its name.
+    pub name: String,
+    /// How its installation stands.
+    pub state: InstallState,
+}
+
+/// Something in the way.
+#[derive(Debug, Clone, Serialize)]
+pub struct Issue {
+    /// What is wrong.
+    pub problem: String,
+    /// What to do about it.
+    pub way_out: String,
+}
+
+impl Pyro {
+    /// Reports on this host and one environment. Downloads nothing; boots a guest where the bundle is installed and
+    /// this host was not probed yet.
+    pub async fn readiness(&self, platform: Option<&str>, environment: &str) -> Result<Readiness, PyroError> {
+        let recipe = Recipe::find(environment)?;
+        let platform = platform.unwrap_or(PLATFORM).to_owned();
+        let mut issues = Vec::new();
+        let bundle = self.installed_bundle(&mut issues).await;
+        let kvm = blocking(|| Ok(HostFacts::gather().kvm)).await?;
+        let (runtime, acceleration) = self
+            .acceleration_report(&platform, bundle.as_ref(), &kvm, &mut issues)
+            .await;
+        let environment = self.environment_report(recipe, &mut issues).await?;
+        let capabilities = match &bundle {
+            Some(bundle) => self.proven(bundle).await,
+            None => Capabilities {
+                vm_boot: false,
+                guest_exec: false,
+                guest_network: false,
+            },
+        };
+        // The probe behind a runtime that passes is a boot.
+        let capabilities = Capabilities {
+            vm_boot: capabilities.vm_boot || runtime.pass,
+            ..capabilities
+        };
+        let next_command = next_command(&runtime, &environment);
+        Ok(Readiness {
+            platform,
+            runtime,
+            acceleration,
+            capabilities,
+            networking: vec!["off"],
+            cache_dir: self.dirs().environments().to_owned(),
+            catalog_version: CATALOG_VERSION,
+            environment,
+            issues,
+            next_command,
+        })
+    }
+
+    async fn installed_bundle(&self, issues: &mut Vec<Issue>) -> Option<Bundle> {
+        let dirs = self.dirs().clone();
+        match blocking(move || Ok(Bundle::open(&dirs)?)).await {
+            Ok(bundle) => bundle,
+            Err(error) => {
+                issues.push(Issue::of(&error));
+                None
+            }
+        }
+    }
+
+    async fn acceleration_report(
+        &self,
+        platform: &str,
+        bundle: Option<&Bundle>,
+        kvm: &KvmAccess,
+        issues: &mut Vec<Issue>,
+    ) -> (RuntimeReport, AccelerationReport) {
+        let mut report = AccelerationReport {
+            kvm: KvmReport {
+                exists: kvm.exists,
+                readable: kvm.readable,
+                writable: kvm.writable,
+                boots_guest: None,
+            },
+            selected: None,
+            reason: "no guest was booted yet".to_owned(),
+        };
+        let failed = |detail: &str| RuntimeReport {
+            pass: false,
+            detail: detail.to_owned(),
+            bundle: None,
+        };
+        if platform != PLATFORM {
+            issues.push(Issue {
+                problem: format!("pyro runs guests on {PLATFORM} only, not on {platform}"),
+                way_out: format!("use a {PLATFORM} host"),
+            });
+            return (failed("unsupported platform"), report);
+        }
+        let Some(bundle) = bundle else {
+            return (failed("the runtime bundle is not installed"), report);
+        };
+        let mut runtime = RuntimeReport {
+            pass: true,
+            detail: format!(
+                "bundle {}, kernel {}",
+                bundle.id().short(),
+                bundle.kernel_release()
+            ),
+            bundle: Some(bundle.id().to_string()),
+        };
+        match self.acceleration().await {
+            Ok(record) => {
+                let on_kvm = record.acceleration == Acceleration::Kvm;
+                report.kvm.boots_guest = kvm.writable.then_some(on_kvm);
+                report.selected = Some(if on_kvm { "kvm" } else { "emulation" });
+                report.reason = record.reason;
+            }
+            Err(error) => {
+                runtime.pass = false;
+                runtime.detail = chain(&error);
+                issues.push(Issue::of(&error));
+            }
+        }
+        if let Some(way_out) = kvm.hint() {
+            issues.push(Issue {
+                problem: "/dev/kvm exists but is not writable for you".to_owned(),
+                way_out,
+            });
+        }
+        (runtime, report)
+    }
+
+    async fn environment_report(
+        &self,
+        recipe: &'static Recipe,
+        issues: &mut Vec<Issue>,
+    ) -> Result<EnvironmentReport, PyroError> {
+        let listed = self.list_environments().await?;
+        let info = listed
+            .environments
+            .into_iter()
+            .find(|info| info.name == recipe.name);
+        let (state, problem) = info.map_or((InstallState::Absent, None), |info| (info.state, info.problem));
+        if let Some(problem) = problem {
+            issues.push(Issue {
+                problem,
+                way_out: format!("run `pyro env pull {}`", recipe.name),
+            });
+        }
+        Ok(EnvironmentReport {
+            name: recipe.name.to_owned(),
+            state,
+        })
+    }
+}
+
+impl Issue {
+    fn of(error: &PyroError) -> Self {
+        Self {
+            problem: chain(error),
+            way_out: error.hint().unwrap_or_else(|| "see the message".to_owned()),
+        }
+    }
+}
+
+fn next_command(runtime: &RuntimeReport, environment: &EnvironmentReport) -> String {
+    let name = &environment.name;
+    match environment.state {
+        _ if runtime.bundle.is_none() => "pyro runtime fetch".to_owned(),
+        _ if !runtime.pass => "pyro runtime verify".to_owned(),
+        InstallState::Installed if name.as_str() == DEFAULT_ENVIRONMENT => {
+            format!("pyro run {name} -- git --version")
+        }
+        InstallState::Installed => format!("pyro run {name} -- uname -a"),
+        InstallState::Absent | InstallState::Stale | InstallState::Broken => format!("pyro env pull {name}"),
+    }
+}

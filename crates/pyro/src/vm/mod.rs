@@ -1,0 +1,77 @@
+//! One-shot machines: created, started, given one command, gone.
+//!
+//! - [`run`](Pyro::run_in_vm) does all of it in one call;
+//! - [`lifecycle`] offers the steps one by one.
+//!
+//! A machine belongs to the process whose [`crate::Pyro`] created it and has a time to live, counted from its creation.
+
+mod directory;
+pub mod lifecycle;
+mod output;
+mod run;
+mod start;
+
+pub(crate) use lifecycle::Registry;
+pub use lifecycle::{CreateVm, NetworkInfo, Reaped, VmExec, VmState, VmStatus};
+pub use output::{OutputChunk, OutputMode};
+pub use run::{Cleanup, RunRequest, RunResult, Timings};
+
+use crate::PyroError;
+use serde::Serialize;
+use std::fmt;
+use std::time::Duration;
+
+/// Longest timeout of a command, and longest time to live of a machine.
+pub const MAX_SECONDS: u64 = 86_400;
+/// Virtual CPUs by default.
+pub const DEFAULT_VCPU_COUNT: u32 = 1;
+/// Guest memory by default, in MiB.
+pub const DEFAULT_MEM_MIB: u32 = 1024;
+/// Timeout of a command by default, in seconds.
+pub const DEFAULT_TIMEOUT_SECONDS: u64 = 30;
+/// Time to live of a machine by default, in seconds.
+pub const DEFAULT_TTL_SECONDS: u64 = 600;
+
+/// Opaque, stable id of a machine: `vm-` and 16 hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct VmId(String);
+
+impl VmId {
+    pub(crate) fn random() -> Result<Self, PyroError> {
+        let random = getrandom::u64().map_err(|error| pyro_vmm::VmmError::Host {
+            action: "read random bytes".to_owned(),
+            source: error.into(),
+        })?;
+        Ok(Self(format!("vm-{random:016x}")))
+    }
+
+    /// The id of a machine as a user wrote it; whether there is such a machine is told by the operation.
+    pub fn parse(text: &str) -> Self {
+        Self(text.chars().take(80).collect())
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for VmId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// Seconds as a duration; fails outside 1 to a day.
+fn seconds(what: &'static str, given: u64) -> Result<Duration, PyroError> {
+    if (1..=MAX_SECONDS).contains(&given) {
+        Ok(Duration::from_secs(given))
+    } else {
+        Err(PyroError::OutOfRange {
+            what,
+            max: MAX_SECONDS,
+            given,
+        })
+    }
+}

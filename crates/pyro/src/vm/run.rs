@@ -1,0 +1,345 @@
+//! `run`: create, start, execute, delete, in one call.
+
+use super::output::{Captured, OutputChunk, OutputMode};
+use super::start::{Shape, StartTimings};
+use super::{
+    DEFAULT_MEM_MIB, DEFAULT_TIMEOUT_SECONDS, DEFAULT_TTL_SECONDS, DEFAULT_VCPU_COUNT, VmId, seconds,
+};
+use crate::{Pyro, PyroError};
+use pyro_images::Recipe;
+use pyro_vmm::guest::{ExecEvent, ExecRequest, ExitStatus, OutputStream};
+use pyro_vmm::{Capabilities, ExecutionMode, Guest, MemMib, VcpuCount};
+use serde::Serialize;
+use std::time::{Duration, Instant};
+
+/// One command to run in a machine of its own.
+#[derive(Debug, Clone)]
+pub struct RunRequest {
+    /// Name of the environment, as `debian:12`.
+    pub environment: String,
+    /// Program and arguments; no shell is involved.
+    pub command: Vec<String>,
+    /// Virtual CPUs.
+    pub vcpu_count: u32,
+    /// Guest memory, in MiB.
+    pub mem_mib: u32,
+    /// After so many seconds the command is killed and the result says 124.
+    pub timeout_seconds: u64,
+    /// After so many seconds, counted from creation, the machine is gone whatever it does.
+    pub ttl_seconds: u64,
+    /// Where no guest can run, run on the host instead, without isolation.
+    pub allow_host_compat: bool,
+}
+
+impl RunRequest {
+    /// A request with every default.
+    pub fn new(environment: impl Into<String>, command: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self {
+            environment: environment.into(),
+            command: command.into_iter().map(Into::into).collect(),
+            vcpu_count: DEFAULT_VCPU_COUNT,
+            mem_mib: DEFAULT_MEM_MIB,
+            timeout_seconds: DEFAULT_TIMEOUT_SECONDS,
+            ttl_seconds: DEFAULT_TTL_SECONDS,
+            allow_host_compat: false,
+        }
+    }
+}
+
+/// What a command did.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunResult {
+    /// Name of the environment.
+    pub environment: String,
+    /// The command, as given.
+    pub command: Vec<String>,
+    /// Captured standard output, with U+FFFD for what is not UTF-8; empty when streamed.
+    pub stdout: String,
+    /// Captured standard error, likewise.
+    pub stderr: String,
+    /// The command's exit code; 128 + signal; 124 when it timed out; 127 not found; 126 not executable.
+    pub exit_code: u8,
+    /// It ran into its timeout and its process group was killed.
+    pub timed_out: bool,
+    /// Milliseconds that the command ran.
+    pub duration_ms: u64,
+    /// How it was run.
+    pub execution_mode: ExecutionMode,
+    /// Name of the engine.
+    pub engine: &'static str,
+    /// Bytes written to standard output, kept or not.
+    pub stdout_bytes: u64,
+    /// Bytes written to standard error, kept or not.
+    pub stderr_bytes: u64,
+    /// Some captured output was not kept.
+    pub truncated: bool,
+    /// Some captured output is not UTF-8, so that the text differs from it.
+    pub binary: bool,
+    /// What became of the machine.
+    pub cleanup: Cleanup,
+    /// Where the time went.
+    pub timings: Timings,
+}
+
+/// What became of a machine after its command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Cleanup {
+    /// It is gone, with its files.
+    pub deleted: bool,
+    /// Why: `post_exec_cleanup`.
+    pub reason: &'static str,
+    /// Which machine it was.
+    pub vm_id: VmId,
+}
+
+/// Milliseconds, phase by phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Timings {
+    /// Until everything the machine needs was there: next to nothing once installed.
+    pub prepare_ms: u64,
+    /// Private directory and disk.
+    pub create_ms: u64,
+    /// Starting the VMM.
+    pub launch_ms: u64,
+    /// From there to the agent's first answer.
+    pub boot_ms: u64,
+    /// Identity and root.
+    pub configure_ms: u64,
+    /// The command, with its output delivered.
+    pub execute_ms: u64,
+    /// Ending the VMM and removing the files.
+    pub teardown_ms: u64,
+    /// All of it.
+    pub total_ms: u64,
+}
+
+impl Pyro {
+    /// Creates a machine, runs one command in it, and deletes it. Dropping the future does the last at once.
+    ///
+    /// Fails when the request is invalid, or no guest can run and `allow_host_compat` is not set; a command that fails,
+    /// is not found, or times out is a result.
+    pub async fn run_in_vm(&self, request: RunRequest, output: OutputMode) -> Result<RunResult, PyroError> {
+        let begun = Instant::now();
+        let shape = request.shape()?;
+        let timeout = seconds("timeout_seconds", request.timeout_seconds)?;
+        let ttl = seconds("ttl_seconds", request.ttl_seconds)?;
+        let prepared = self.prepare_start(&shape).await?;
+        let prepare = begun.elapsed();
+
+        let id = VmId::random()?;
+        self.progress().phase("create");
+        let created = Instant::now();
+        let directory = self.vm_directory(&id).await?;
+        let create = created.elapsed();
+        self.progress().phase(&format!("start vm_id={id}"));
+        let running = prepared.start(&id, &shape, directory.path()).await?;
+        self.progress().phase(&format!("execute vm_id={id}"));
+        let executing = Instant::now();
+        let left = ttl.saturating_sub(created.elapsed());
+        let command = request
+            .command
+            .iter()
+            .map(|word| word.clone().into_bytes())
+            .collect();
+        let outcome = execute(&running.guest, command, timeout.min(left), output).await?;
+        let execute = executing.elapsed();
+        let ending = Instant::now();
+        let (timings, capabilities) = (running.timings, running.capabilities.clone());
+        running.end().await;
+        drop(directory);
+        let teardown = ending.elapsed();
+        if capabilities.isolated {
+            self.record_proof().await;
+        }
+        let spans = Spans {
+            prepare,
+            create,
+            start: timings,
+            execute,
+            teardown,
+            total: begun.elapsed(),
+        };
+        Ok(outcome.into_result(request, id, &capabilities, &spans))
+    }
+}
+
+impl RunRequest {
+    pub(super) fn shape(&self) -> Result<Shape, PyroError> {
+        if self.command.first().is_none_or(String::is_empty) {
+            return Err(PyroError::NoCommand);
+        }
+        Ok(Shape {
+            environment: Recipe::find(&self.environment)?,
+            vcpus: VcpuCount::new(self.vcpu_count)?,
+            memory: MemMib::new(self.mem_mib)?,
+            allow_host_compat: self.allow_host_compat,
+        })
+    }
+}
+
+/// How long each phase took.
+pub(super) struct Spans {
+    prepare: Duration,
+    create: Duration,
+    start: StartTimings,
+    execute: Duration,
+    teardown: Duration,
+    total: Duration,
+}
+
+/// How a command ended, with what was kept of its output.
+pub(super) struct Outcome {
+    status: ExitStatus,
+    stdout: Captured,
+    stderr: Captured,
+}
+
+/// Runs one command to its end. A command that is not found or cannot be executed ends with 127 or 126 and the
+/// agent's words on standard error, as a shell would have it.
+pub(super) async fn execute(
+    guest: &Guest,
+    argv: Vec<Vec<u8>>,
+    timeout: Duration,
+    output: OutputMode,
+) -> Result<Outcome, PyroError> {
+    use pyro_protocol::v1::FailureKind;
+    use pyro_vmm::VmmError;
+    let mut sink = Sink {
+        stdout: Captured::default(),
+        stderr: Captured::default(),
+        output,
+    };
+    let request = ExecRequest {
+        argv,
+        timeout: Some(timeout),
+        ..ExecRequest::default()
+    };
+    let mut call = match guest.exec(request).await {
+        Ok(call) => call,
+        Err(VmmError::Refused {
+            kind: kind @ (FailureKind::NotFound | FailureKind::NotExecutable),
+            message,
+            ..
+        }) => {
+            sink.take(OutputStream::Stderr, format!("pyro: {message}\n").into())
+                .await;
+            let exit_code = if kind == FailureKind::NotFound { 127 } else { 126 };
+            let status = ExitStatus {
+                exit_code,
+                timed_out: false,
+                duration: Duration::ZERO,
+                output_cut: false,
+            };
+            return Ok(Outcome {
+                status,
+                stdout: sink.stdout,
+                stderr: sink.stderr,
+            });
+        }
+        Err(error) => return Err(error.into()),
+    };
+    loop {
+        match call.next().await? {
+            ExecEvent::Output(stream, data) => sink.take(stream, data).await,
+            ExecEvent::Exited(status) => {
+                return Ok(Outcome {
+                    status,
+                    stdout: sink.stdout,
+                    stderr: sink.stderr,
+                });
+            }
+        }
+    }
+}
+
+struct Sink {
+    stdout: Captured,
+    stderr: Captured,
+    output: OutputMode,
+}
+
+impl Sink {
+    async fn take(&mut self, stream: OutputStream, data: bytes::Bytes) {
+        let captured = match stream {
+            OutputStream::Stdout => &mut self.stdout,
+            OutputStream::Stderr => &mut self.stderr,
+        };
+        match &self.output {
+            OutputMode::Capture => captured.push(&data),
+            OutputMode::Stream(receiver) => {
+                captured.count(&data);
+                let chunk = match stream {
+                    OutputStream::Stdout => OutputChunk::Stdout(data),
+                    OutputStream::Stderr => OutputChunk::Stderr(data),
+                };
+                // A receiver that is gone has seen enough; the command runs on and its output is counted.
+                let _unheard = receiver.send(chunk).await;
+            }
+        }
+    }
+}
+
+impl Outcome {
+    pub(super) fn into_result(
+        self,
+        request: RunRequest,
+        vm_id: VmId,
+        capabilities: &Capabilities,
+        spans: &Spans,
+    ) -> RunResult {
+        let (stdout, stderr) = (self.stdout.finish(), self.stderr.finish());
+        RunResult {
+            environment: request.environment,
+            command: request.command,
+            truncated: stdout.truncated || stderr.truncated,
+            binary: stdout.lossy || stderr.lossy,
+            stdout_bytes: stdout.bytes,
+            stderr_bytes: stderr.bytes,
+            stdout: stdout.text,
+            stderr: stderr.text,
+            exit_code: self.status.exit_code,
+            timed_out: self.status.timed_out,
+            duration_ms: milliseconds(self.status.duration),
+            execution_mode: capabilities.execution_mode,
+            engine: capabilities.engine,
+            cleanup: Cleanup {
+                deleted: true,
+                reason: "post_exec_cleanup",
+                vm_id,
+            },
+            timings: spans.timings(),
+        }
+    }
+}
+
+impl Spans {
+    /// Of a machine whose preparation and creation were calls of their own.
+    pub(super) fn of_exec(start: StartTimings, execute: Duration, teardown: Duration) -> Self {
+        let (prepare, create) = (Duration::ZERO, Duration::ZERO);
+        Self {
+            prepare,
+            create,
+            start,
+            execute,
+            teardown,
+            total: execute + teardown,
+        }
+    }
+
+    fn timings(&self) -> Timings {
+        Timings {
+            prepare_ms: milliseconds(self.prepare),
+            create_ms: milliseconds(self.create),
+            launch_ms: milliseconds(self.start.launch),
+            boot_ms: milliseconds(self.start.boot),
+            configure_ms: milliseconds(self.start.configure),
+            execute_ms: milliseconds(self.execute),
+            teardown_ms: milliseconds(self.teardown),
+            total_ms: milliseconds(self.total),
+        }
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,178 @@
+//! From a request to a guest that is ready for a command.
+
+use crate::engine::blocking;
+use crate::vm::VmId;
+use crate::vm::directory::VmDirectory;
+use crate::{Pyro, PyroError};
+use pyro_images::Recipe;
+use pyro_protocol::serial;
+use pyro_runtime::Bundle;
+use pyro_runtime::fs::copy_sparse;
+use pyro_vmm::guest::Identity;
+use pyro_vmm::host_compat::HostCompat;
+use pyro_vmm::{Capabilities, Disk, Engine, Guest, Machine, MachineSpec, MemMib, VcpuCount};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a guest may take from its start to its agent's first answer.
+const BOOT_DEADLINE: Duration = Duration::from_secs(60);
+
+/// What a machine is to be, checked.
+#[derive(Debug, Clone)]
+pub(super) struct Shape {
+    pub(super) environment: &'static Recipe,
+    pub(super) vcpus: VcpuCount,
+    pub(super) memory: MemMib,
+    pub(super) allow_host_compat: bool,
+}
+
+/// Everything a start needs, installed and probed.
+#[derive(Clone)]
+pub(super) struct Prepared {
+    engine: Arc<dyn Engine>,
+    bundle: Option<Arc<Bundle>>,
+    image: Option<PathBuf>,
+}
+
+/// A machine whose agent has answered and that has its identity and its root.
+pub(super) struct Running {
+    pub(super) guest: Guest,
+    pub(super) machine: Box<dyn Machine>,
+    pub(super) capabilities: Capabilities,
+    pub(super) timings: StartTimings,
+}
+
+impl Running {
+    /// Ends the machine at once; returns when its VMM is gone.
+    pub(super) async fn end(self) {
+        drop(self.guest);
+        self.machine.kill().await;
+    }
+}
+
+/// Where the time of a start went.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StartTimings {
+    pub(super) launch: Duration,
+    pub(super) boot: Duration,
+    pub(super) configure: Duration,
+}
+
+impl Pyro {
+    /// Installs and probes what `shape` needs. Fails closed: without a working guest the only other engine is the host
+    /// itself, and only where the request allows it.
+    pub(super) async fn prepare_start(&self, shape: &Shape) -> Result<Prepared, PyroError> {
+        match self.prepare_guest(shape).await {
+            Ok(prepared) => Ok(prepared),
+            Err(_) if shape.allow_host_compat => Ok(Prepared {
+                engine: Arc::new(HostCompat),
+                bundle: None,
+                image: None,
+            }),
+            Err(error) => Err(PyroError::FailedClosed(Box::new(error))),
+        }
+    }
+
+    async fn prepare_guest(&self, shape: &Shape) -> Result<Prepared, PyroError> {
+        let bundle = self.bundle().await?;
+        let engine = self.engine().await?;
+        let environment = self.environment(shape.environment).await?;
+        Ok(Prepared {
+            engine,
+            bundle: Some(bundle),
+            image: Some(environment.image),
+        })
+    }
+
+    pub(super) async fn vm_directory(&self, id: &VmId) -> Result<VmDirectory, PyroError> {
+        let (vms, id) = (self.dirs().state().join("vms"), id.clone());
+        blocking(move || VmDirectory::create(&vms, &id)).await
+    }
+}
+
+impl Prepared {
+    /// Starts a machine in `directory`. It is killed when what is returned, or this call's future, is dropped.
+    pub(super) async fn start(
+        &self,
+        id: &VmId,
+        shape: &Shape,
+        directory: &Path,
+    ) -> Result<Running, PyroError> {
+        let begun = Instant::now();
+        let spec = self.specification(id, shape, directory).await?;
+        let with_root = !spec.disks.is_empty();
+        let mut machine = self.engine.launch(spec).await?;
+        let launch = begun.elapsed();
+        let guest = Guest::boot(machine.as_mut(), BOOT_DEADLINE).await?;
+        let boot = begun.elapsed() - launch;
+        guest
+            .configure(Identity {
+                hostname: id.to_string(),
+                with_root,
+            })
+            .await?;
+        let configure = begun.elapsed() - launch - boot;
+        let (capabilities, timings) = (
+            self.engine.capabilities(),
+            StartTimings {
+                launch,
+                boot,
+                configure,
+            },
+        );
+        Ok(Running {
+            guest,
+            machine,
+            capabilities,
+            timings,
+        })
+    }
+
+    async fn specification(
+        &self,
+        id: &VmId,
+        shape: &Shape,
+        directory: &Path,
+    ) -> Result<MachineSpec, PyroError> {
+        let mut spec = MachineSpec {
+            name: format!("pyro-{id}"),
+            vcpus: shape.vcpus,
+            memory: shape.memory,
+            kernel: PathBuf::new(),
+            initramfs: PathBuf::new(),
+            disks: Vec::new(),
+            directory: directory.to_owned(),
+        };
+        if let (Some(bundle), Some(image)) = (&self.bundle, &self.image) {
+            let scratch = directory.join("scratch.ext4");
+            spec.kernel = bundle.kernel_elf();
+            spec.disks = vec![
+                shared(image.clone(), serial::IMAGE),
+                shared(bundle.modules_image(), serial::MODULES),
+                Disk {
+                    path: scratch.clone(),
+                    serial: serial::SCRATCH,
+                    read_only: false,
+                    volatile: true,
+                },
+            ];
+            let bundle = Arc::clone(bundle);
+            spec.initramfs = blocking(move || {
+                copy_sparse(&bundle.scratch_template()?, &scratch)?;
+                Ok(bundle.initramfs()?)
+            })
+            .await?;
+        }
+        Ok(spec)
+    }
+}
+
+fn shared(path: PathBuf, serial: &'static str) -> Disk {
+    Disk {
+        path,
+        serial,
+        read_only: true,
+        volatile: false,
+    }
+}

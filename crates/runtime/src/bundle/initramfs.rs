@@ -1,0 +1,89 @@
+//! The guest's first root: the agent, and the modules that reach the real one.
+//!
+//! Not compressed: in emulation unpacking a compressed one costs more than reading the larger one.
+//!
+//! Its length is not left to chance. QEMU puts an initramfs at the end of the microvm's memory, beginning on a page, and
+//! SeaBIOS puts the ACPI tables at the very end: when less than their size is left of the last page, the tables are
+//! overwritten, and the kernel hangs in ACPI. So the last page is kept all but free, by zeros before it, which the kernel
+//! skips.
+
+use std::fs;
+use std::path::Path;
+
+use super::contents::BOOT_MODULES_DIR;
+use super::cpio::Cpio;
+use super::error::BundleError;
+use super::modules::ORDER;
+use crate::fs::FsError;
+
+const PAGE: usize = 4096;
+
+/// How much of its last page an initramfs takes: the rest is for the ACPI tables, which take 1 to 2 KB.
+const USED_OF_LAST_PAGE: usize = 4;
+
+/// The initramfs of the bundle in `dir` with this agent. The agent finds the modules in `/modules`, and the order to load
+/// them in, one file name a line, in `/modules/order`.
+pub(super) fn build(dir: &Path, agent: &[u8]) -> Result<Vec<u8>, BundleError> {
+    let modules = dir.join(BOOT_MODULES_DIR);
+    let order_file = modules.join(ORDER);
+    let order = fs::read_to_string(&order_file).map_err(FsError::on("read", &order_file))?;
+    let mut cpio = Cpio::default();
+    for name in ["dev", "newroot", "proc", "sys", "modules"] {
+        cpio.directory(name, 0o755)?;
+    }
+    // The kernel opens it for PID 1 before anything could mount a file system with device nodes.
+    cpio.char_device("dev/console", 0o600, (5, 1))?;
+    cpio.file("init", 0o755, agent)?;
+    let mut names: Vec<&str> = order.lines().collect();
+    names.sort_unstable();
+    for name in names {
+        let path = modules.join(name);
+        let module = fs::read(&path).map_err(FsError::on("read", &path))?;
+        cpio.file(&format!("modules/{name}"), 0o644, &module)?;
+    }
+    cpio.file(&format!("modules/{ORDER}"), 0o644, order.as_bytes())?;
+    let mut image = cpio.finish()?;
+    // An archive ends on a multiple of four, and is never shorter.
+    let len = (image.len() - USED_OF_LAST_PAGE).next_multiple_of(PAGE) + USED_OF_LAST_PAGE;
+    image.resize(len, 0);
+    Ok(image)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::cpio::tests::read;
+
+    #[test]
+    fn agent_and_modules_are_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let modules = dir.path().join(BOOT_MODULES_DIR);
+        fs::create_dir_all(&modules).unwrap();
+        fs::write(modules.join(ORDER), "z.ko\na.ko\n").unwrap();
+        fs::write(modules.join("a.ko"), "A").unwrap();
+        fs::write(modules.join("z.ko"), "Z").unwrap();
+        let image = build(dir.path(), b"agent").unwrap();
+        assert_eq!(image, build(dir.path(), b"agent").unwrap());
+        assert_eq!(image.len() % PAGE, USED_OF_LAST_PAGE);
+        let entries = read(&image);
+        let content = |name: &str| &entries.iter().find(|entry| entry.name == name).unwrap().content;
+        assert_eq!(content("init"), b"agent");
+        assert_eq!(content("modules/order"), b"z.ko\na.ko\n");
+        assert_eq!(content("modules/z.ko"), b"Z");
+        assert_eq!(
+            entries
+                .iter()
+                .find(|entry| entry.name == "dev/console")
+                .unwrap()
+                .device,
+            (5, 1)
+        );
+        fs::remove_file(modules.join("a.ko")).unwrap();
+        assert!(
+            build(dir.path(), b"agent")
+                .unwrap_err()
+                .to_string()
+                .contains("a.ko")
+        );
+    }
+}

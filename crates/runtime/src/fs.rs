@@ -1,0 +1,220 @@
+//! Files written beside and renamed, sparse copies, and errors that name the file.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use pyro_protocol::error::{Diagnostic, ErrorKind, kind_of_io};
+use rustix::fs::SeekFrom;
+
+use crate::digest::{Hasher, Sha256Digest};
+
+/// An operation on a file of the host's failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {}", path.display())]
+pub struct FsError {
+    /// What was tried, as a verb: `write`, `create`, …
+    pub action: &'static str,
+    /// On which file.
+    pub path: PathBuf,
+    /// What the operating system said.
+    #[source]
+    pub source: io::Error,
+}
+
+impl FsError {
+    /// For `map_err`: `.map_err(FsError::on("read", path))`.
+    pub fn on(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self { action, path, source }
+    }
+}
+
+impl Diagnostic for FsError {
+    fn kind(&self) -> ErrorKind {
+        kind_of_io(&self.source)
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self.kind() {
+            ErrorKind::PermissionDenied => {
+                Some("Make that directory writable for you, or set PYRO_HOME to one that is.".to_owned())
+            }
+            ErrorKind::Exhausted => {
+                Some("Free some disk space, or set PYRO_HOME to a directory on a larger disk.".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Creates `dir` and its parents.
+pub fn create_dir_all(dir: &Path) -> Result<(), FsError> {
+    fs::create_dir_all(dir).map_err(FsError::on("create", dir))
+}
+
+/// Makes `path` hold `bytes`: readers see the old content or the new one, never a part. The parent must exist.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FsError> {
+    let parent = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(parent).map_err(FsError::on("write", path))?;
+    file.write_all(bytes)
+        .and_then(|()| file.as_file().sync_all())
+        .map_err(FsError::on("write", path))?;
+    set_mode(file.path(), 0o644)?;
+    file.persist(path).map_err(|error| FsError {
+        action: "write",
+        path: path.to_owned(),
+        source: error.error,
+    })?;
+    Ok(())
+}
+
+/// Sets the permission bits of `path`, whatever the umask was when it was created.
+pub(crate) fn set_mode(path: &Path, mode: u32) -> Result<(), FsError> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        .map_err(FsError::on("change the mode of", path))
+}
+
+/// Removes a directory tree or a file; that there is none is fine.
+pub fn remove_all(path: &Path) -> Result<(), FsError> {
+    let result = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(FsError::on("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Copies `from` to the new file `to`, keeping holes: a reflink where the file system can, else the data regions only.
+///
+/// Fails with `AlreadyExists` when `to` exists; on any later failure `to` is removed again.
+pub fn copy_sparse(from: &Path, to: &Path) -> Result<(), FsError> {
+    let source = File::open(from).map_err(FsError::on("open", from))?;
+    let target = File::options()
+        .write(true)
+        .create_new(true)
+        .open(to)
+        .map_err(FsError::on("create", to))?;
+    if rustix::fs::ioctl_ficlone(&target, &source).is_ok() {
+        return Ok(());
+    }
+    copy_regions(&source, &target).map_err(|source| {
+        // What could not be completed must not be taken for a copy; the first error is the one to report.
+        let _ = fs::remove_file(to);
+        FsError {
+            action: "write",
+            path: to.to_owned(),
+            source,
+        }
+    })
+}
+
+fn copy_regions(source: &File, target: &File) -> io::Result<()> {
+    let len = source.metadata()?.len();
+    target.set_len(len)?;
+    let mut position = 0;
+    while position < len {
+        let start = match rustix::fs::seek(source, SeekFrom::Data(position)) {
+            Ok(start) => start,
+            // Past the last data: the rest is a hole, which `set_len` made already.
+            Err(rustix::io::Errno::NXIO) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let end = rustix::fs::seek(source, SeekFrom::Hole(start))?;
+        copy_range(source, target, start, end)?;
+        position = end;
+    }
+    Ok(())
+}
+
+/// The digest of a file's data regions and where they are. Files that differ only in which zeros are holes differ.
+pub(crate) fn digest_of_data(file: &File) -> io::Result<Sha256Digest> {
+    let len = file.metadata()?.len();
+    let mut hasher = Hasher::default();
+    let mut buffer = vec![0; 1 << 18];
+    let mut position = 0;
+    while position < len {
+        let Ok(start) = rustix::fs::seek(file, SeekFrom::Data(position)) else {
+            break;
+        };
+        position = rustix::fs::seek(file, SeekFrom::Hole(start))?;
+        hasher.update(&start.to_le_bytes());
+        let mut at = start;
+        while at < position {
+            let want = usize::try_from(position - at).map_or(buffer.len(), |left| left.min(buffer.len()));
+            file.read_exact_at(&mut buffer[..want], at)?;
+            hasher.update(&buffer[..want]);
+            at += want as u64;
+        }
+    }
+    hasher.update(&len.to_le_bytes());
+    Ok(hasher.finish())
+}
+
+fn copy_range(source: &File, target: &File, start: u64, end: u64) -> io::Result<()> {
+    let (mut read_at, mut write_at) = (start, start);
+    while read_at < end {
+        let want = usize::try_from(end - read_at).unwrap_or(usize::MAX);
+        match rustix::fs::copy_file_range(source, Some(&mut read_at), target, Some(&mut write_at), want) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => {}
+            // Not every pair of file systems can: copy through memory then.
+            Err(rustix::io::Errno::XDEV | rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+                return copy_by_hand(source, target, read_at, end);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn copy_by_hand(source: &File, target: &File, mut position: u64, end: u64) -> io::Result<()> {
+    let mut buffer = vec![0; 1 << 20];
+    while position < end {
+        let want = usize::try_from(end - position).map_or(buffer.len(), |left| left.min(buffer.len()));
+        source.read_exact_at(&mut buffer[..want], position)?;
+        target.write_all_at(&buffer[..want], position)?;
+        position += want as u64;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn sparse_copy_keeps_content_and_holes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        let file = File::create(&from).unwrap();
+        file.set_len(64 << 20).unwrap();
+        file.write_all_at(b"start", 0).unwrap();
+        file.write_all_at(&[9; 8192], 32 << 20).unwrap();
+        copy_sparse(&from, &to).unwrap();
+        assert!(fs::read(&from).unwrap() == fs::read(&to).unwrap());
+        let copied = fs::metadata(&to).unwrap();
+        assert!(copied.blocks() * 512 < 1 << 20, "{} blocks", copied.blocks());
+        let error = copy_sparse(&from, &to).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn atomic_write_replaces() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("record");
+        write_atomic(&path, b"one").unwrap();
+        write_atomic(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        let error = write_atomic(&dir.path().join("none/record"), b"x").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert!(error.to_string().contains("none/record"));
+    }
+}

@@ -1,0 +1,74 @@
+//! Advisory locks on files, so that two processes at once end with one piece of work done.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::fs::FsError;
+
+/// How often a busy lock is tried again.
+const POLL: Duration = Duration::from_millis(100);
+
+/// An exclusive lock, held until dropped (or until the process ends, however it ends).
+#[derive(Debug)]
+pub struct FileLock {
+    _file: File,
+}
+
+impl FileLock {
+    /// Takes the lock on the file at `path`, which is created and stays. `busy` is called once when another process
+    /// holds it; fails with `TimedOut` when it still does after `patience`.
+    pub fn acquire(path: &Path, patience: Duration, busy: &dyn Fn()) -> Result<Self, FsError> {
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)
+            .map_err(FsError::on("open", path))?;
+        lock_file(&file, patience, busy).map_err(FsError::on("lock", path))?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// Locks an open file, waiting at most `patience`.
+pub(crate) fn lock_file(file: &File, patience: Duration, busy: &dyn Fn()) -> io::Result<()> {
+    let start = Instant::now();
+    let mut told = false;
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(()),
+            Err(rustix::io::Errno::WOULDBLOCK) if start.elapsed() < patience => {
+                if !told {
+                    busy();
+                    told = true;
+                }
+                std::thread::sleep(POLL);
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(io::ErrorKind::TimedOut.into()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn a_second_holder_waits_and_gives_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let first = FileLock::acquire(&path, Duration::ZERO, &|| {}).unwrap();
+        let told = Cell::new(0);
+        let error =
+            FileLock::acquire(&path, Duration::from_millis(150), &|| told.set(told.get() + 1)).unwrap_err();
+        assert_eq!(error.source.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(told.get(), 1);
+        drop(first);
+        FileLock::acquire(&path, Duration::ZERO, &|| {}).unwrap();
+    }
+}

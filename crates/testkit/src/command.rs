@@ -1,0 +1,92 @@
+//! One call of the binary, before it is made.
+
+use crate::output::Appetite;
+use crate::{Run, Running};
+use std::ffi::OsStr;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// No call takes this long unless something hangs.
+const DEADLINE: Duration = Duration::from_mins(3);
+
+/// Where packages come from is the matter of whoever runs the tests; everything else pyro reads is the test's.
+const KEPT_VARIABLE: &str = "PYRO_DEBIAN_MIRROR";
+
+/// One call of the binary.
+#[derive(Debug)]
+pub struct Pyro {
+    command: Command,
+    deadline: Duration,
+    stdout: Appetite,
+}
+
+impl Pyro {
+    pub(crate) fn new(program: &str) -> Self {
+        let mut command = Command::new(program);
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if (text.starts_with("PYRO_") && text != KEPT_VARIABLE) || text.starts_with("XDG_") {
+                command.env_remove(&name);
+            }
+        }
+        Self {
+            command,
+            deadline: DEADLINE,
+            stdout: Appetite::default(),
+        }
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<I: AsRef<str>>(mut self, arguments: impl IntoIterator<Item = I>) -> Self {
+        for argument in arguments {
+            self.command.arg(argument.as_ref());
+        }
+        self
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Fails the test when the call takes longer.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Keeps only the first so many bytes of standard output; the rest is counted.
+    #[must_use]
+    pub fn keep_stdout(mut self, bytes: usize) -> Self {
+        self.stdout.keep = bytes;
+        self
+    }
+
+    /// Closes the reading end of standard output after so many bytes, as `head` does.
+    #[must_use]
+    pub fn close_stdout_after(mut self, bytes: u64) -> Self {
+        self.stdout.close_after = bytes;
+        self
+    }
+
+    /// Makes the call and waits for its end.
+    pub fn run(self) -> Run {
+        self.spawn().wait()
+    }
+
+    /// Makes the call.
+    pub fn spawn(mut self) -> Running {
+        self.command
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let child = self.command.spawn().expect("the binary can be started");
+        Running::new(child, self.deadline, self.stdout)
+    }
+}

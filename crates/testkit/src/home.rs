@@ -1,0 +1,137 @@
+//! One test's own directories, and the check that nothing of it is left.
+
+use crate::files::{children, sockets};
+use crate::{Process, Pyro, Suite, poll_until, processes};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// What pyro started has to be gone so soon after pyro itself, however that ended.
+const GONE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Everything that `pyro` keeps for one test. Dropping it checks that nothing is left, and removes it.
+#[derive(Debug)]
+pub struct Home {
+    suite: Suite,
+    root: TempDir,
+    cache: Option<PathBuf>,
+}
+
+impl Home {
+    pub(crate) fn new(suite: Suite) -> Self {
+        let homes = suite.directory().join("homes");
+        fs::create_dir_all(&homes).expect("the target directory is writable");
+        // The name has to be found nowhere but in what this home started.
+        let root = tempfile::Builder::new()
+            .prefix("home-")
+            .rand_bytes(12)
+            .tempdir_in(homes);
+        let root = root.expect("the target directory is writable");
+        for directory in ["state", "data", "run", "tmp"] {
+            fs::create_dir(root.path().join(directory)).expect("the test's directory is writable");
+        }
+        Self {
+            suite,
+            root,
+            cache: None,
+        }
+    }
+
+    pub(crate) fn with_cache(mut self, cache: PathBuf) -> Self {
+        self.cache = Some(cache);
+        self
+    }
+
+    /// A call of the binary with this home and `arguments`.
+    pub fn pyro<I: AsRef<str>>(&self, arguments: impl IntoIterator<Item = I>) -> Pyro {
+        let root = self.root.path();
+        let cache = self.cache.clone().unwrap_or_else(|| self.own_cache());
+        Pyro::new(self.suite.program())
+            .env("HOME", root)
+            .env("XDG_CACHE_HOME", cache)
+            .env("XDG_STATE_HOME", root.join("state"))
+            .env("XDG_DATA_HOME", root.join("data"))
+            .env("XDG_RUNTIME_DIR", root.join("run"))
+            .env("TMPDIR", root.join("tmp"))
+            .args(arguments)
+    }
+
+    /// A directory for the test's own files, gone with the home.
+    pub fn path(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// pyro's cache directory: the shared one, which must be left as it is, or this home's own.
+    pub fn cache(&self) -> PathBuf {
+        self.cache
+            .clone()
+            .unwrap_or_else(|| self.own_cache())
+            .join("pyro")
+    }
+
+    /// What `XDG_CACHE_HOME` is for a home with a cache of its own.
+    pub fn own_cache(&self) -> PathBuf {
+        self.root.path().join("cache")
+    }
+
+    /// pyro's state directory.
+    pub fn state(&self) -> PathBuf {
+        self.root.path().join("state/pyro")
+    }
+
+    /// Directories of machines, in use or left behind.
+    pub fn machines(&self) -> Vec<PathBuf> {
+        children(&self.state().join("vms"))
+            .into_iter()
+            .filter(|path| path.is_dir())
+            .collect()
+    }
+
+    /// The living processes of this home.
+    pub fn processes(&self) -> Vec<Process> {
+        processes::naming(self.root.path())
+    }
+
+    /// Fails the test unless every process of this home has ended within `deadline`.
+    pub fn expect_no_process_within(&self, deadline: Duration) {
+        if poll_until(deadline, || self.processes().is_empty().then_some(())).is_none() {
+            panic!(
+                "still alive after {} s: {:#?}",
+                deadline.as_secs(),
+                self.processes()
+            );
+        }
+    }
+
+    /// What is left, in words, after ending the processes among it.
+    fn leftovers(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        if poll_until(GONE_DEADLINE, || self.processes().is_empty().then_some(())).is_none() {
+            for process in self.processes() {
+                left.push(format!("process {}: {}", process.pid, process.command_line));
+                process.kill();
+            }
+        }
+        let named = |kind: &'static str| move |path: PathBuf| format!("{kind} {}", path.display());
+        left.extend(self.machines().into_iter().map(named("machine")));
+        left.extend(sockets(self.root.path()).into_iter().map(named("socket")));
+        left.extend(
+            children(&self.root.path().join("tmp"))
+                .into_iter()
+                .map(named("temporary file")),
+        );
+        left
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let left = self.leftovers();
+        assert!(
+            left.is_empty() || std::thread::panicking(),
+            "the test left behind:\n{}",
+            left.join("\n")
+        );
+    }
+}

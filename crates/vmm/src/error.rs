@@ -1,0 +1,195 @@
+//! Why a machine could not be started, reached or ended.
+
+use pyro_protocol::error::{Diagnostic, ErrorKind, kind_of_io};
+use pyro_protocol::frame::FrameError;
+use pyro_protocol::v1::{Failure, FailureKind};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Every failure of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum VmmError {
+    /// A number of a machine's specification is outside its range.
+    #[error("{what} must be between {min} and {max}, not {given}")]
+    OutOfRange {
+        /// Name of the parameter.
+        what: &'static str,
+        /// Smallest value accepted.
+        min: u32,
+        /// Largest value accepted.
+        max: u32,
+        /// The value that was given.
+        given: u32,
+    },
+    /// The VMM's process could not be started.
+    #[error("cannot start {program}")]
+    Spawn {
+        /// The program.
+        program: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// An operating-system call on the host failed.
+    #[error("cannot {action}")]
+    Host {
+        /// What was tried, as "open /dev/kvm".
+        action: String,
+        /// Why it failed.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The VMM ended before the guest answered.
+    #[error("the virtual machine ended before its agent answered ({status})")]
+    DiedEarly {
+        /// How the VMM's process ended.
+        status: String,
+        /// The last lines of the guest's console and the VMM's own messages.
+        console: String,
+    },
+    /// The guest did not answer in time after its start.
+    #[error("the guest did not come up within {} s", waited.as_secs())]
+    BootTimeout {
+        /// How long was waited.
+        waited: Duration,
+        /// The last lines of the guest's console and the VMM's own messages.
+        console: String,
+    },
+    /// The channel to the guest ended in the middle of a call.
+    #[error("the guest went away during {call}")]
+    ChannelClosed {
+        /// The call, as "exec".
+        call: &'static str,
+    },
+    /// The guest did not answer a call in time.
+    #[error("the guest did not answer {call} within {} s", waited.as_secs_f32())]
+    CallTimeout {
+        /// The call, as "exec".
+        call: &'static str,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The guest sent something that the protocol does not allow.
+    #[error("the guest broke the protocol during {call}: {what}")]
+    Misbehaved {
+        /// The call, as "exec".
+        call: &'static str,
+        /// What it did.
+        what: &'static str,
+    },
+    /// A frame of the channel could not be read or written.
+    #[error("the channel to the guest failed during {call}")]
+    Channel {
+        /// The call, as "exec".
+        call: &'static str,
+        /// What is wrong with the frame or the stream.
+        #[source]
+        source: FrameError,
+    },
+    /// The agent refused or failed a call.
+    #[error("{call} failed in the guest: {message}")]
+    Refused {
+        /// The call, as "exec".
+        call: &'static str,
+        /// The agent's kind.
+        kind: FailureKind,
+        /// The agent's words, bounded.
+        message: String,
+    },
+    /// QEMU's monitor did not do as it was asked.
+    #[error("QEMU's monitor failed at {command}: {message}")]
+    Monitor {
+        /// The QMP command.
+        command: &'static str,
+        /// Its words.
+        message: String,
+    },
+}
+
+impl VmmError {
+    /// What the guest and the VMM last said, for failures to start.
+    pub fn console(&self) -> Option<&str> {
+        match self {
+            Self::DiedEarly { console, .. } | Self::BootTimeout { console, .. } => Some(console),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn host(action: impl Into<String>, source: impl Into<std::io::Error>) -> Self {
+        Self::Host {
+            action: action.into(),
+            source: source.into(),
+        }
+    }
+
+    pub(crate) fn refused(call: &'static str, failure: Failure) -> Self {
+        let kind = failure.kind();
+        let mut message = failure.message;
+        if message.len() > pyro_protocol::limits::MAX_MESSAGE_BYTES {
+            let cut = message.floor_char_boundary(pyro_protocol::limits::MAX_MESSAGE_BYTES);
+            message.truncate(cut);
+        }
+        if !failure.path.is_empty() {
+            let path = String::from_utf8_lossy(&failure.path[..failure.path.len().min(256)]).into_owned();
+            if !message.contains(&path) {
+                message = format!("{message} ({path})");
+            }
+        }
+        Self::Refused { call, kind, message }
+    }
+}
+
+impl Diagnostic for VmmError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::OutOfRange { .. } => ErrorKind::InvalidInput,
+            Self::Spawn { source, .. } | Self::Host { source, .. } => kind_of_io(source),
+            Self::DiedEarly { .. } | Self::BootTimeout { .. } | Self::ChannelClosed { .. } => {
+                ErrorKind::GuestUnavailable
+            }
+            Self::CallTimeout { .. } => ErrorKind::TimedOut,
+            Self::Misbehaved { .. } | Self::Channel { .. } => ErrorKind::GuestMisbehaved,
+            Self::Refused { kind, .. } => match kind {
+                FailureKind::Invalid | FailureKind::UnsafePath => ErrorKind::InvalidInput,
+                FailureKind::Unsupported => ErrorKind::Unsupported,
+                FailureKind::NotFound => ErrorKind::NotFound,
+                FailureKind::AlreadyExists => ErrorKind::AlreadyExists,
+                FailureKind::PermissionDenied | FailureKind::NotExecutable => ErrorKind::PermissionDenied,
+                FailureKind::WrongState => ErrorKind::WrongState,
+                FailureKind::Exhausted => ErrorKind::Exhausted,
+                FailureKind::Io | FailureKind::Unspecified => ErrorKind::GuestMisbehaved,
+            },
+            Self::Monitor { .. } => ErrorKind::Host,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::DiedEarly { .. } | Self::BootTimeout { .. } => {
+                "the console's last lines are below; `pyro runtime verify` checks the boot files, \
+                 `pyro doctor` the host, and more --mem-mib helps a guest that ran out of memory"
+            }
+            Self::ChannelClosed { .. } => {
+                "the guest crashed or ran out of memory: try again, with more --mem-mib if the command needs it"
+            }
+            Self::CallTimeout { .. } => {
+                "the guest is stuck or overloaded: give it more time, or start a new one"
+            }
+            Self::Misbehaved { .. } | Self::Channel { .. } => {
+                "do not trust what this guest produced; start a new one"
+            }
+            Self::Refused {
+                kind: FailureKind::Exhausted,
+                ..
+            } => "give the guest more --mem-mib, or free its disk",
+            Self::Spawn { .. } => "run `pyro runtime verify`, then `pyro runtime fetch` to repair the bundle",
+            Self::Host { source, .. } if kind_of_io(source) == ErrorKind::Exhausted => {
+                "free some disk space or memory on the host and try again"
+            }
+            Self::OutOfRange { .. } | Self::Host { .. } | Self::Refused { .. } | Self::Monitor { .. } => {
+                return None;
+            }
+        };
+        Some(hint.to_owned())
+    }
+}

@@ -1,0 +1,218 @@
+//! The host's end of the channel: calls into the agent of one machine.
+//!
+//! Every call is one yamux stream and carries its own deadline. What comes back is hostile: frames are bounded by the
+//! codec, texts are cut, and a reply that a call does not allow ends it as [`VmmError::Misbehaved`].
+
+mod call;
+mod connect;
+mod exec;
+mod transfer;
+
+pub use exec::{ExecCall, ExecEvent, ExecInput, ExecRequest, ExitStatus, OutputStream};
+pub use transfer::{PackCall, Transferred, UnpackCall};
+
+use crate::{Machine, VmmError};
+use call::Call;
+use connect::StreamOpener;
+use pyro_protocol::v1::{self, reply::Reply, request};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::net::UnixStream;
+
+/// Deadline of calls that only ask.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+/// Deadline of calls that touch disks: putting the root together, flushing it.
+const DISK_DEADLINE: Duration = Duration::from_secs(60);
+
+/// What a guest says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuestFacts {
+    /// Semantic version of the agent.
+    pub agent_version: String,
+    /// `uname -r`.
+    pub kernel_release: String,
+    /// Time since the guest's kernel started.
+    pub uptime: Duration,
+}
+
+/// Who a guest is, given before anything of the user's runs in it.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Host name: letters, digits and hyphens.
+    pub hostname: String,
+    /// The guest has disks to make its root of; an agent on the host has none.
+    pub with_root: bool,
+}
+
+/// A connected agent. Cloning shares the connection.
+#[derive(Debug, Clone)]
+pub struct Guest {
+    streams: StreamOpener,
+}
+
+impl Guest {
+    /// Finds the agent at the other end of `channel`: returns when it answers, or fails with
+    /// [`VmmError::CallTimeout`] after `deadline`, or [`VmmError::ChannelClosed`] when the VMM ends before.
+    pub async fn connect(channel: UnixStream, deadline: Duration) -> Result<Self, VmmError> {
+        let streams = within("connect", deadline, connect::establish(channel)).await?;
+        Ok(Self { streams })
+    }
+
+    /// Waits for the agent of a machine that was just launched. When none answers, the error carries the console.
+    pub async fn boot(machine: &mut dyn Machine, deadline: Duration) -> Result<Self, VmmError> {
+        let channel = machine
+            .take_channel()
+            .ok_or(VmmError::ChannelClosed { call: "connect" })?;
+        tokio::select! {
+            connected = Self::connect(channel, deadline) => match connected {
+                Ok(guest) => Ok(guest),
+                Err(VmmError::CallTimeout { waited, .. }) => {
+                    Err(VmmError::BootTimeout { waited, console: machine.console_tail() })
+                }
+                Err(VmmError::ChannelClosed { .. }) => {
+                    let status = machine.kill().await.status;
+                    Err(VmmError::DiedEarly { status, console: machine.console_tail() })
+                }
+                Err(other) => Err(other),
+            },
+            exit = machine.wait() => {
+                Err(VmmError::DiedEarly { status: exit.status, console: machine.console_tail() })
+            }
+        }
+    }
+
+    /// Asks the agent who it is; fails when it does not answer within 10 s.
+    pub async fn ping(&self) -> Result<GuestFacts, VmmError> {
+        let token = random_token()?;
+        match self
+            .ask("ping", ANSWER_DEADLINE, request::Call::Ping(v1::Ping { token }))
+            .await?
+        {
+            Reply::Pong(pong) if pong.token == token => Ok(GuestFacts {
+                agent_version: bounded(pong.agent_version),
+                kernel_release: bounded(pong.kernel_release),
+                uptime: Duration::from_nanos(pong.uptime_ns),
+            }),
+            _ => Err(VmmError::Misbehaved {
+                call: "ping",
+                what: "it answered something else",
+            }),
+        }
+    }
+
+    /// Gives the guest entropy, the time, a machine-id, `identity`, and puts its root together. Legal once.
+    pub async fn configure(&self, identity: Identity) -> Result<(), VmmError> {
+        let mut random = [0; 80];
+        getrandom::fill(&mut random).map_err(|error| VmmError::host("read random bytes", error))?;
+        let (machine_id, entropy) = random.split_at(16);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let root = identity.with_root.then(|| v1::Root {
+            image_serial: pyro_protocol::serial::IMAGE.to_owned(),
+            scratch_serial: pyro_protocol::serial::SCRATCH.to_owned(),
+            modules_serial: pyro_protocol::serial::MODULES.to_owned(),
+        });
+        let configure = v1::Configure {
+            entropy: entropy.to_vec().into(),
+            unix_time_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
+            hostname: identity.hostname,
+            machine_id: machine_id.iter().map(|byte| format!("{byte:02x}")).collect(),
+            root,
+        };
+        match self
+            .ask("configure", DISK_DEADLINE, request::Call::Configure(configure))
+            .await?
+        {
+            Reply::Configured(_) => Ok(()),
+            _ => Err(VmmError::Misbehaved {
+                call: "configure",
+                what: "it answered something else",
+            }),
+        }
+    }
+
+    /// Starts a command. Its events are read from what is returned; dropping that kills the command.
+    pub async fn exec(&self, request: ExecRequest) -> Result<ExecCall, VmmError> {
+        ExecCall::start(&self.streams, request).await
+    }
+
+    /// Streams a directory or file of the guest's out as a tar.
+    pub async fn pack(&self, path: &[u8]) -> Result<PackCall, VmmError> {
+        PackCall::start(&self.streams, path).await
+    }
+
+    /// Unpacks a tar below an existing directory of the guest's.
+    pub async fn unpack(&self, path: &[u8]) -> Result<UnpackCall, VmmError> {
+        UnpackCall::start(&self.streams, path).await
+    }
+
+    /// Flushes the guest's file systems to its disks.
+    pub async fn sync(&self) -> Result<(), VmmError> {
+        match self
+            .ask("sync", DISK_DEADLINE, request::Call::Sync(v1::Sync {}))
+            .await?
+        {
+            Reply::Done(_) => Ok(()),
+            _ => Err(VmmError::Misbehaved {
+                call: "sync",
+                what: "it answered something else",
+            }),
+        }
+    }
+
+    /// Ends every process of the guest's, flushes, and powers it off; returns when the agent has begun.
+    pub async fn shutdown(&self, grace: Duration) -> Result<(), VmmError> {
+        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        match self
+            .ask(
+                "shutdown",
+                ANSWER_DEADLINE,
+                request::Call::Shutdown(v1::Shutdown { grace_ms }),
+            )
+            .await?
+        {
+            Reply::Done(_) => Ok(()),
+            _ => Err(VmmError::Misbehaved {
+                call: "shutdown",
+                what: "it answered something else",
+            }),
+        }
+    }
+
+    async fn ask(
+        &self,
+        call: &'static str,
+        deadline: Duration,
+        request: request::Call,
+    ) -> Result<Reply, VmmError> {
+        within(call, deadline, async {
+            let mut opened = Call::open(&self.streams, call, request).await?;
+            opened.replies.next().await
+        })
+        .await
+    }
+}
+
+/// Runs `work`, or fails with [`VmmError::CallTimeout`] when it takes longer than `deadline`.
+async fn within<T>(
+    call: &'static str,
+    deadline: Duration,
+    work: impl Future<Output = Result<T, VmmError>>,
+) -> Result<T, VmmError> {
+    tokio::time::timeout(deadline, work)
+        .await
+        .unwrap_or(Err(VmmError::CallTimeout {
+            call,
+            waited: deadline,
+        }))
+}
+
+fn random_token() -> Result<u64, VmmError> {
+    getrandom::u64().map_err(|error| VmmError::host("read random bytes", error))
+}
+
+/// A short text of the guest's, safe to print.
+fn bounded(text: String) -> String {
+    text.chars()
+        .filter(|character| !character.is_control())
+        .take(128)
+        .collect()
+}

@@ -1,0 +1,145 @@
+//! QEMU's command line.
+
+use crate::{Disk, MachineSpec};
+use pyro_protocol::CHANNEL_PORT_NAME;
+use pyro_runtime::bundle::{Bundle, Tool};
+use pyro_runtime::probe::Acceleration;
+use std::ffi::OsString;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::process::Command;
+
+/// QEMU's ends of the socket pairs, inherited under the same numbers.
+pub(super) struct Channels<'a> {
+    pub(super) agent: &'a OwnedFd,
+    pub(super) monitor: &'a OwnedFd,
+}
+
+/// Kernel parameters for every start: a quiet console that is there for diagnosis, and a guest that ends the VMM
+/// instead of rebooting. One UART is probed, not 32: each probe is a dozen trapped accesses.
+const KERNEL_PARAMETERS: &str = "console=ttyS0 quiet reboot=t panic=-1 8250.nr_uarts=1 random.trust_cpu=on";
+
+/// More for emulation, each measured in docs/performance.md: it is no security boundary, so the guest kernel need not
+/// pay for mitigations inside; and the kernel's self-tests, its built-in certificates (nothing checks module
+/// signatures) and jitter entropy (the host gives entropy) cost a fifth of the boot.
+const EMULATION_PARAMETERS: &str = "mitigations=off cryptomgr.notests \
+     initcall_blacklist=load_system_certificate_list,jent_mod_init,bpf_dummy_struct_ops_init,bpf_tcp_ca_kfunc_init";
+
+pub(super) fn build(
+    bundle: &Bundle,
+    acceleration: Acceleration,
+    spec: &MachineSpec,
+    channels: &Channels<'_>,
+) -> Command {
+    let mut command = bundle.command(Tool::Qemu);
+    command.current_dir(&spec.directory);
+    command.args([
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-no-reboot",
+        "-serial",
+        "stdio",
+    ]);
+    command.args([
+        "-sandbox",
+        "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+    ]);
+    command
+        .arg("-name")
+        .arg(format!("{},debug-threads=on", spec.name));
+    command.args(machine(acceleration));
+    command.arg("-m").arg(format!("{}M", spec.memory.get()));
+    command.arg("-smp").arg(spec.vcpus.get().to_string());
+    command
+        .arg("-kernel")
+        .arg(&spec.kernel)
+        .arg("-initrd")
+        .arg(&spec.initramfs);
+    command.arg("-append").arg(kernel_command_line(acceleration));
+    for disk in &spec.disks {
+        command.arg("-blockdev").arg(blockdev(disk));
+        command
+            .arg("-device")
+            .arg(format!("virtio-blk-device,drive={0},serial={0}", disk.serial));
+    }
+    command
+        .arg("-chardev")
+        .arg(format!("socket,id=agent,fd={}", channels.agent.as_raw_fd()));
+    command.args(["-device", "virtio-serial-device"]);
+    command
+        .arg("-device")
+        .arg(format!("virtserialport,chardev=agent,name={CHANNEL_PORT_NAME}"));
+    command
+        .arg("-chardev")
+        .arg(format!("socket,id=monitor,fd={}", channels.monitor.as_raw_fd()));
+    command.args(["-mon", "chardev=monitor,mode=control"]);
+    command
+}
+
+/// In emulation the legacy timer and interrupt controller stay out. The kernel takes the machine for hardware-reduced
+/// ACPI and never initialises them, so that on a loaded host a tick of the firmware's timer can arrive as interrupt 0,
+/// which is "divide error", and calibrating the TSC against them can fail, which hangs. Both were seen.
+fn machine(acceleration: Acceleration) -> [&'static str; 6] {
+    match acceleration {
+        Acceleration::Kvm => ["-M", "microvm,isa-serial=on", "-accel", "kvm", "-cpu", "host"],
+        Acceleration::Emulation => [
+            "-M",
+            "microvm,isa-serial=on,pit=off,pic=off",
+            "-accel",
+            "tcg",
+            "-cpu",
+            "max,la57=off",
+        ],
+    }
+}
+
+fn kernel_command_line(acceleration: Acceleration) -> String {
+    match acceleration {
+        Acceleration::Kvm => KERNEL_PARAMETERS.to_owned(),
+        Acceleration::Emulation => {
+            let khz = super::tsc::khz();
+            format!("{KERNEL_PARAMETERS} {EMULATION_PARAMETERS} tsc_early_khz={khz}")
+        }
+    }
+}
+
+/// QEMU splits options at commas; a comma in a value is written twice. Locking is off because read-only images are
+/// shared by many machines, and a writable one lies in its machine's private directory.
+fn blockdev(disk: &Disk) -> OsString {
+    let read_only = if disk.read_only { "on" } else { "off" };
+    let no_flush = if disk.volatile { "on" } else { "off" };
+    let mut option = format!(
+        "driver=raw,node-name={},read-only={read_only},cache.no-flush={no_flush},discard=unmap,file.driver=file,\
+         file.locking=off,file.discard=unmap,file.filename=",
+        disk.serial,
+    )
+    .into_bytes();
+    for byte in disk.path.as_os_str().as_bytes() {
+        option.push(*byte);
+        if *byte == b',' {
+            option.push(b',');
+        }
+    }
+    OsString::from_vec(option)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comma_in_a_path_cannot_add_an_option() {
+        let path = "/a,read-only=off/b".into();
+        let option = blockdev(&Disk {
+            path,
+            serial: "pyro-image",
+            read_only: true,
+            volatile: false,
+        });
+        let option = option.to_str().unwrap();
+        assert!(option.ends_with("file.filename=/a,,read-only=off/b"), "{option}");
+        assert!(option.starts_with("driver=raw,node-name=pyro-image,read-only=on,"));
+    }
+}
