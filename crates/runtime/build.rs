@@ -37,26 +37,14 @@ const REMOVED: &[&str] = &[
 fn main() {
     let manifest_dir = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
     let out_dir = PathBuf::from(variable("OUT_DIR"));
-    let workspace = manifest_dir
-        .ancestors()
-        .nth(2)
-        .map_or_else(|| manifest_dir.clone(), Path::to_path_buf);
-    for input in [
-        "crates/agent/src",
-        "crates/agent/Cargo.toml",
-        "crates/protocol/src",
-        "crates/protocol/Cargo.toml",
-    ] {
+    let workspace = manifest_dir.ancestors().nth(2).map_or_else(|| manifest_dir.clone(), Path::to_path_buf);
+    for input in
+        ["crates/agent/src", "crates/agent/Cargo.toml", "crates/protocol/src", "crates/protocol/Cargo.toml"]
+    {
         println!("cargo::rerun-if-changed={}", workspace.join(input).display());
     }
-    println!(
-        "cargo::rerun-if-changed={}",
-        workspace.join("Cargo.toml").display()
-    );
-    println!(
-        "cargo::rerun-if-changed={}",
-        workspace.join("Cargo.lock").display()
-    );
+    println!("cargo::rerun-if-changed={}", workspace.join("Cargo.toml").display());
+    println!("cargo::rerun-if-changed={}", workspace.join("Cargo.lock").display());
     println!("cargo::rerun-if-changed=build.rs");
 
     let target_dir = target_root(&out_dir).join("agent");
@@ -84,16 +72,7 @@ fn build_agent(workspace: &Path, target_dir: &Path) {
     }
     cargo
         .current_dir(workspace)
-        .args([
-            "build",
-            "--quiet",
-            "--package",
-            "pyro-agent",
-            "--profile",
-            "agent",
-            "--target",
-            TARGET,
-        ])
+        .args(["build", "--quiet", "--package", "pyro-agent", "--profile", "agent", "--target", TARGET])
         .arg("--target-dir")
         .arg(target_dir)
         .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");

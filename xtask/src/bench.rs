@@ -15,10 +15,7 @@ const RUNS: usize = 10;
 pub fn bench(series: &str) -> Result<()> {
     let root = super::root()?;
     let binary = root.join("target/release/pyro");
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--release"])
-        .current_dir(root)
-        .status()?;
+    let built = Command::new(env!("CARGO")).args(["build", "--release"]).current_dir(root).status()?;
     if !built.success() {
         bail!("the release build failed");
     }
@@ -40,10 +37,7 @@ impl Series {
         let mut sorted = self.milliseconds.clone();
         sorted.sort_by(f64::total_cmp);
         let at = |share: usize| {
-            sorted
-                .get((sorted.len() * share / 100).min(sorted.len() - 1))
-                .copied()
-                .unwrap_or(0.0)
+            sorted.get((sorted.len() * share / 100).min(sorted.len() - 1)).copied().unwrap_or(0.0)
         };
         (at(0), at(50), at(95))
     }
@@ -70,19 +64,12 @@ fn run(binary: &Path) -> Result<Vec<Series>> {
         }
     }
     let mut series = vec![
-        Series {
-            name: "spawn `pyro --version` (floor)".to_owned(),
-            milliseconds: floor,
-        },
-        Series {
-            name: "`pyro run debian:12 -- true`, wall".to_owned(),
-            milliseconds: wall,
-        },
+        Series { name: "spawn `pyro --version` (floor)".to_owned(), milliseconds: floor },
+        Series { name: "`pyro run debian:12 -- true`, wall".to_owned(), milliseconds: wall },
     ];
-    series.extend(phases.into_iter().map(|(name, milliseconds)| Series {
-        name: format!("  {name}"),
-        milliseconds,
-    }));
+    series.extend(
+        phases.into_iter().map(|(name, milliseconds)| Series { name: format!("  {name}"), milliseconds }),
+    );
     Ok(series)
 }
 
@@ -94,11 +81,7 @@ fn install(binary: &Path) -> Result<Vec<Series>> {
         // What probing the acceleration costs is its own figure.
         let (_, probe) = timed(|| pyro(binary, &["doctor", "--json"], Some(&home)))?;
         let (_, pull) = timed(|| pyro(binary, &["env", "pull", "debian:12", "--json"], Some(&home)))?;
-        Ok(vec![
-            ("runtime fetch", fetch),
-            ("doctor, with the probe", probe),
-            ("env pull debian:12", pull),
-        ])
+        Ok(vec![("runtime fetch", fetch), ("doctor, with the probe", probe), ("env pull debian:12", pull)])
     })();
     std::fs::remove_dir_all(&home).with_context(|| format!("cannot remove {}", home.display()))?;
     let series = |(name, elapsed): (&str, Duration)| Series {
@@ -114,16 +97,11 @@ fn pyro(binary: &Path, arguments: &[&str], home: Option<&Path>) -> Result<Value>
 
 fn pyro_text(binary: &Path, arguments: &[&str], home: Option<&Path>) -> Result<String> {
     let mut command = Command::new(binary);
-    command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit());
+    command.args(arguments).stdin(Stdio::null()).stderr(Stdio::inherit());
     if let Some(home) = home {
         command.env("PYRO_HOME", home);
     }
-    let output = command
-        .output()
-        .with_context(|| format!("cannot run {}", binary.display()))?;
+    let output = command.output().with_context(|| format!("cannot run {}", binary.display()))?;
     if !output.status.success() {
         bail!("pyro {} failed: {}", arguments.join(" "), output.status);
     }
@@ -139,15 +117,9 @@ fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
 
-#[expect(
-    clippy::print_stdout,
-    reason = "the table and the document are this command's result"
-)]
+#[expect(clippy::print_stdout, reason = "the table and the document are this command's result")]
 fn print(series: &[Series]) -> Result<()> {
-    println!(
-        "{:40} {:>4} {:>10} {:>10} {:>10}",
-        "ms", "n", "min", "median", "p95"
-    );
+    println!("{:40} {:>4} {:>10} {:>10} {:>10}", "ms", "n", "min", "median", "p95");
     let mut document = Vec::new();
     for one in series {
         let (min, median, p95) = one.summary();

@@ -22,10 +22,7 @@ pub fn write() -> Result<()> {
 pub fn check() -> Result<()> {
     for file in all()? {
         if fs::read(&file.path).ok().as_deref() != Some(&file.content) {
-            bail!(
-                "{} is not up to date: run `cargo xtask generate`",
-                file.path.display()
-            );
+            bail!("{} is not up to date: run `cargo xtask generate`", file.path.display());
         }
     }
     Ok(())
@@ -40,14 +37,8 @@ fn protocol() -> Result<Generated> {
     let schema = protox::compile(["agent.proto"], [crate_dir.join("proto")])?;
     let out = std::env::temp_dir().join(format!("pyro-generate-{}", std::process::id()));
     fs::create_dir_all(&out)?;
-    let generated = prost_build::Config::new()
-        .bytes(["."])
-        .out_dir(&out)
-        .compile_fds(schema);
+    let generated = prost_build::Config::new().bytes(["."]).out_dir(&out).compile_fds(schema);
     let content = generated.and_then(|()| fs::read(out.join("pyro.agent.v1.rs")));
     fs::remove_dir_all(&out)?;
-    Ok(Generated {
-        path: crate_dir.join("src/generated/pyro.agent.v1.rs"),
-        content: content?,
-    })
+    Ok(Generated { path: crate_dir.join("src/generated/pyro.agent.v1.rs"), content: content? })
 }

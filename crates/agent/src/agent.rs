@@ -60,11 +60,7 @@ impl Agent {
 
     /// Fails while Configure has not succeeded.
     pub fn require_configured(&self) -> Result<(), Fail> {
-        if self.is_configured() {
-            Ok(())
-        } else {
-            Err(Fail::wrong_state("the agent is not configured yet"))
-        }
+        if self.is_configured() { Ok(()) } else { Err(Fail::wrong_state("the agent is not configured yet")) }
     }
 
     /// Where commands start when the request does not say.

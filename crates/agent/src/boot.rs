@@ -34,10 +34,7 @@ const PORT_DEADLINE: Duration = Duration::from_secs(10);
 const PORT_POLL: Duration = Duration::from_millis(1);
 
 /// Descriptors that commands may have open: what programs expect, and what those that ask may raise it to.
-const OPEN_FILES: Rlimit = Rlimit {
-    current: Some(1024),
-    maximum: Some(1024 * 1024),
-};
+const OPEN_FILES: Rlimit = Rlimit { current: Some(1024), maximum: Some(1024 * 1024) };
 
 /// Runs the machine until its end.
 pub fn run() -> ! {
@@ -81,9 +78,7 @@ fn boot() -> Result<(), BootError> {
     let port = open_port()?;
     let runtime = crate::runtime().map_err(BootError::Runtime)?;
     let agent = Rc::new(Agent::new(Mode::Init));
-    let grace = runtime
-        .block_on(serve_hosts(&agent, port))
-        .map_err(BootError::Channel)?;
+    let grace = runtime.block_on(serve_hosts(&agent, port)).map_err(BootError::Channel)?;
     runtime.block_on(power::end_processes(&agent, grace));
     power::restart(&agent)
 }

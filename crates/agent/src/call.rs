@@ -60,9 +60,7 @@ impl Call {
     pub async fn input(&self) -> Result<input::Input, Fail> {
         let next = poll_fn(|cx| Pin::new(&mut *self.frames.borrow_mut()).poll_next(cx)).await;
         match next {
-            Some(Ok(input)) => input
-                .input
-                .ok_or_else(|| Fail::invalid("an input of an unknown kind")),
+            Some(Ok(input)) => input.input.ok_or_else(|| Fail::invalid("an input of an unknown kind")),
             Some(Err(error)) => Err(refused(error)),
             None => Err(Fail::host_gone()),
         }
@@ -73,9 +71,7 @@ impl Call {
         poll_fn(|cx| {
             let mut frames = self.frames.borrow_mut();
             // An empty read takes nothing, registers for what happens next, and ends only when nothing more can come.
-            Pin::new(frames.get_mut().get_mut())
-                .poll_read(cx, &mut [])
-                .map(|_| ())
+            Pin::new(frames.get_mut().get_mut()).poll_read(cx, &mut []).map(|_| ())
         })
         .await;
     }

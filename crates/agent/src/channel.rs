@@ -26,10 +26,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufStream
 /// Room for one yamux frame and its header, so that each leaves in one write; more than a port takes at once.
 const BUFFER_BYTES: usize = 32 * 1024;
 
-const NO_WAIT: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 0,
-};
+const NO_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// A virtio-serial port, for all the host ends that it will have.
 #[derive(Debug)]
@@ -42,10 +39,7 @@ pub struct Port {
 impl Port {
     /// The port open, non-blocking, as `file`.
     pub fn new(file: OwnedFd) -> Self {
-        Self {
-            file: Rc::new(file),
-            overheard: Rc::default(),
-        }
+        Self { file: Rc::new(file), overheard: Rc::default() }
     }
 
     /// Waits until a host end is open.
@@ -191,10 +185,8 @@ async fn host_opened(port: &OwnedFd) -> io::Result<()> {
     let watch = watched(Rc::new(watch), Interest::READABLE)?;
     while hung_up(port)? {
         let mut ready = watch.readable().await?;
-        let mut events = [epoll::Event {
-            flags: epoll::EventFlags::empty(),
-            data: epoll::EventData::new_u64(0),
-        }; 4];
+        let mut events =
+            [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 4];
         epoll::wait(watch.get_ref(), events.as_mut_slice(), Some(&NO_WAIT))?;
         ready.clear_ready();
     }

@@ -19,11 +19,7 @@ pub struct Fail {
 impl Fail {
     /// A failure of `kind`, explained by `message`.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            path: Vec::new(),
-        }
+        Self { kind, message: message.into(), path: Vec::new() }
     }
 
     /// The request is malformed or out of range.
@@ -60,8 +56,7 @@ impl Fail {
 
     /// The reply that ends the call.
     pub fn into_reply(mut self) -> reply::Reply {
-        self.message
-            .truncate(self.message.floor_char_boundary(MAX_MESSAGE_BYTES));
+        self.message.truncate(self.message.floor_char_boundary(MAX_MESSAGE_BYTES));
         self.path.truncate(MAX_PATH_BYTES);
         reply::Reply::Failure(Failure {
             kind: self.kind.into(),

@@ -26,10 +26,8 @@ const PERMISSIONS: u32 = 0o7777;
 
 /// Sends the bytes of a file.
 pub async fn read(agent: &Agent, call: &Call, request: ReadFile) -> Result<Transferred, Fail> {
-    transmit(agent, call, move |out| {
-        read_into(&request, out).map_err(|fail| fail.at(&request.path[..]))
-    })
-    .await
+    transmit(agent, call, move |out| read_into(&request, out).map_err(|fail| fail.at(&request.path[..])))
+        .await
 }
 
 fn read_into(request: &ReadFile, out: &mut Outbound) -> Result<Transferred, Fail> {
@@ -47,11 +45,7 @@ fn read_into(request: &ReadFile, out: &mut Outbound) -> Result<Transferred, Fail
     let mut file = File::from(file);
     let unreadable = |error| Fail::os("read the file", error);
     file.seek(SeekFrom::Start(request.offset)).map_err(unreadable)?;
-    let limit = if request.max_bytes == 0 {
-        u64::MAX
-    } else {
-        request.max_bytes
-    };
+    let limit = if request.max_bytes == 0 { u64::MAX } else { request.max_bytes };
     let mut file = file.take(limit);
     let mut buffer = vec![0; MAX_CHUNK_BYTES];
     let mut bytes = 0;
@@ -60,23 +54,16 @@ fn read_into(request: &ReadFile, out: &mut Outbound) -> Result<Transferred, Fail
         if count == 0 {
             break;
         }
-        out.write_all(&buffer[..count])
-            .map_err(|error| Fail::os("send", error))?;
+        out.write_all(&buffer[..count]).map_err(|error| Fail::os("send", error))?;
         bytes += count as u64;
     }
-    Ok(Transferred {
-        bytes,
-        entries: 1,
-        total_bytes: u64::try_from(stat.st_size).unwrap_or_default(),
-    })
+    Ok(Transferred { bytes, entries: 1, total_bytes: u64::try_from(stat.st_size).unwrap_or_default() })
 }
 
 /// Writes what the host sends as a file, which takes its place only when it is complete.
 pub async fn write(agent: &Agent, call: &Call, request: WriteFile) -> Result<Transferred, Fail> {
-    receive(agent, call, move |input| {
-        write_from(&request, input).map_err(|fail| fail.at(&request.path[..]))
-    })
-    .await
+    receive(agent, call, move |input| write_from(&request, input).map_err(|fail| fail.at(&request.path[..])))
+        .await
 }
 
 fn write_from(request: &WriteFile, input: &mut Inbound) -> Result<Transferred, Fail> {
@@ -91,11 +78,7 @@ fn write_from(request: &WriteFile, input: &mut Inbound) -> Result<Transferred, F
     let bytes = new.fill(input)?;
     new.adopt(replaced.as_ref(), request.mode)?;
     new.rename(name)?;
-    Ok(Transferred {
-        bytes,
-        entries: 1,
-        total_bytes: 0,
-    })
+    Ok(Transferred { bytes, entries: 1, total_bytes: 0 })
 }
 
 /// The regular file that lies at `name`, if any; anything else there is not replaced.
@@ -127,11 +110,7 @@ impl NewFile {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(&directory, &name, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|error| Fail::os("create a file", error))?;
-        Ok(Self {
-            directory,
-            name,
-            file: File::from(file),
-        })
+        Ok(Self { directory, name, file: File::from(file) })
     }
 
     fn fill(&mut self, input: &mut Inbound) -> Result<u64, Fail> {

@@ -40,17 +40,13 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["--channel-fd", fd, "--workdir", workdir] => match fd.parse() {
             Ok(fd) => process::run(fd, PathBuf::from(workdir)),
-            Err(_) => Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "the channel is not a number",
-            )),
+            Err(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "the channel is not a number")),
         },
         // The kernel hands on words of its command line that it does not know itself.
         _ if rustix::process::getpid().is_init() => boot::run(),
-        _ => Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "usage: pyro-agent --channel-fd N --workdir DIR",
-        )),
+        _ => {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "usage: pyro-agent --channel-fd N --workdir DIR"))
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -50,10 +50,7 @@ fn inherited_socket(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-#[expect(
-    unsafe_code,
-    reason = "an inherited descriptor has no owner to take it from safely"
-)]
+#[expect(unsafe_code, reason = "an inherited descriptor has no owner to take it from safely")]
 fn take(fd: RawFd) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(Errno::BADF.into());

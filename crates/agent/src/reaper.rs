@@ -41,10 +41,7 @@ impl Reaper {
     /// Signals the group of every registered process.
     pub fn kill_registered(&self, signal: Signal) {
         let leaders: Vec<_> = self.waiting.borrow().keys().copied().collect();
-        for leader in leaders
-            .into_iter()
-            .filter_map(|leader| Pid::from_raw(leader.get()))
-        {
+        for leader in leaders.into_iter().filter_map(|leader| Pid::from_raw(leader.get())) {
             self.kill_group(leader, signal);
         }
     }

@@ -102,10 +102,7 @@ enum Answer {
 async fn perform(agent: &Rc<Agent>, call: &Call, request: Result<Request, Fail>) -> Result<Answer, Fail> {
     let request = request?;
     if request.generation != GENERATION {
-        let message = format!(
-            "the host speaks generation {}, this agent {GENERATION}",
-            request.generation
-        );
+        let message = format!("the host speaks generation {}, this agent {GENERATION}", request.generation);
         return Err(Fail::new(FailureKind::Unsupported, message));
     }
     let unknown = || Fail::new(FailureKind::Unsupported, "the call is not known to this agent");

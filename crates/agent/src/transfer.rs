@@ -94,11 +94,7 @@ pub struct Inbound {
 
 impl Inbound {
     fn new(receiver: mpsc::Receiver<Option<Bytes>>) -> Self {
-        Self {
-            receiver,
-            chunk: Bytes::new(),
-            ended: false,
-        }
+        Self { receiver, chunk: Bytes::new(), ended: false }
     }
 }
 
@@ -125,10 +121,7 @@ pub struct Outbound {
 
 impl Outbound {
     fn new(sender: mpsc::Sender<Bytes>) -> Self {
-        Self {
-            sender,
-            buffer: BytesMut::new(),
-        }
+        Self { sender, buffer: BytesMut::new() }
     }
 }
 
@@ -148,8 +141,6 @@ impl Write for Outbound {
             return Ok(());
         }
         let chunk = self.buffer.split().freeze();
-        self.sender
-            .blocking_send(chunk)
-            .map_err(|_| io::ErrorKind::ConnectionAborted.into())
+        self.sender.blocking_send(chunk).map_err(|_| io::ErrorKind::ConnectionAborted.into())
     }
 }

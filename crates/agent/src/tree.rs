@@ -17,9 +17,8 @@ use crate::fail::Fail;
 /// What newly created parents get, before the umask.
 const PARENT_MODE: Mode = Mode::from_raw_mode(0o755);
 
-const BENEATH: ResolveFlags = ResolveFlags::BENEATH
-    .union(ResolveFlags::NO_SYMLINKS)
-    .union(ResolveFlags::NO_MAGICLINKS);
+const BENEATH: ResolveFlags =
+    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
 /// An absolute path from a request, which may go through links.
 pub fn absolute(path: &[u8]) -> std::result::Result<PathBuf, Fail> {
@@ -104,11 +103,7 @@ impl Tree {
 }
 
 fn beneath(from: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd> {
-    let path = if path.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        path
-    };
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     openat2(from, path, flags | OFlags::CLOEXEC, Mode::empty(), BENEATH)
 }
 
@@ -116,11 +111,9 @@ fn beneath(from: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd> {
 pub fn refuse_parent(error: Errno, path: &[u8]) -> Fail {
     match error {
         Errno::LOOP | Errno::XDEV => Fail::unsafe_path("the path goes through a symbolic link", path),
-        Errno::NOTDIR => Fail::new(
-            FailureKind::AlreadyExists,
-            "a part of the path is not a directory",
-        )
-        .at(path),
+        Errno::NOTDIR => {
+            Fail::new(FailureKind::AlreadyExists, "a part of the path is not a directory").at(path)
+        }
         other => Fail::os("reach the directory", other).at(path),
     }
 }
@@ -148,12 +141,7 @@ mod tests {
         ];
         for (path, expected) in cases {
             let got = relative(path).map_err(|fail| fail.kind);
-            assert_eq!(
-                got,
-                expected.map(PathBuf::from),
-                "{}",
-                String::from_utf8_lossy(path)
-            );
+            assert_eq!(got, expected.map(PathBuf::from), "{}", String::from_utf8_lossy(path));
         }
     }
 

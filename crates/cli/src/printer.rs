@@ -73,13 +73,10 @@ impl Report {
     fn of(error: &anyhow::Error) -> Self {
         const LOG_LINES: usize = 20;
         let pyro = error.downcast_ref::<PyroError>();
-        let log = pyro
-            .and_then(PyroError::log)
-            .filter(|log| !log.trim().is_empty())
-            .map(|log| {
-                let lines: Vec<&str> = log.trim_end().lines().collect();
-                lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
-            });
+        let log = pyro.and_then(PyroError::log).filter(|log| !log.trim().is_empty()).map(|log| {
+            let lines: Vec<&str> = log.trim_end().lines().collect();
+            lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+        });
         Self {
             code: pyro.map_or("host", |error| error.kind().code()),
             message: pyro.map_or_else(|| format!("{error:#}"), |error| chain(error)),

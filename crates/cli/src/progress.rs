@@ -9,11 +9,7 @@ use std::time::Duration;
 
 /// What standard error can show.
 pub fn reporter(label: &'static str) -> Arc<dyn Progress> {
-    if std::io::stderr().is_terminal() {
-        Arc::new(Bar::new(label))
-    } else {
-        Arc::new(Lines { label })
-    }
+    if std::io::stderr().is_terminal() { Arc::new(Bar::new(label)) } else { Arc::new(Lines { label }) }
 }
 
 struct Lines {
@@ -37,10 +33,7 @@ struct Bar {
 
 impl Bar {
     fn new(label: &'static str) -> Self {
-        Self {
-            label,
-            bar: ProgressBar::hidden(),
-        }
+        Self { label, bar: ProgressBar::hidden() }
     }
 
     fn style(&self, template: &str) {

@@ -16,9 +16,5 @@ pub fn pyro_at(label: &'static str, snapshot: Option<SnapshotTime>) -> Result<Py
 
 fn with_source(label: &'static str, source: FetchOptions) -> Result<Pyro> {
     let dirs = Dirs::from_env().map_err(PyroError::from)?;
-    Ok(Pyro::new(Settings {
-        dirs,
-        progress: progress::reporter(label),
-        source,
-    }))
+    Ok(Pyro::new(Settings { dirs, progress: progress::reporter(label), source }))
 }

@@ -9,11 +9,8 @@ const SIGTERM: u8 = 15;
 /// Returns the exit status for the first signal that asks pyro to end (128 + its number); never, where signals cannot
 /// be watched, and the kernel's default applies.
 pub async fn asked_to_end() -> u8 {
-    let watched = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-        signal(SignalKind::hangup()),
-    );
+    let watched =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()));
     let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = watched else {
         return std::future::pending().await;
     };

@@ -18,16 +18,8 @@ pub struct Recipe {
     pub packages: &'static [&'static [&'static str]],
 }
 
-const BASE: &[&str] = &[
-    "apt",
-    "ca-certificates",
-    "curl",
-    "less",
-    "procps",
-    "iproute2",
-    "xz-utils",
-    "netbase",
-];
+const BASE: &[&str] =
+    &["apt", "ca-certificates", "curl", "less", "procps", "iproute2", "xz-utils", "netbase"];
 const GIT: &[&str] = &["git", "openssh-client", "patch"];
 const BUILD: &[&str] = &["build-essential", "pkg-config", "python3", "python3-venv"];
 
@@ -51,12 +43,7 @@ pub const CATALOG: &[Recipe] = &[
         suite: "bookworm",
         packages: &[BASE, GIT, BUILD],
     },
-    Recipe {
-        name: "debian:13",
-        description: "Debian 13 with Git",
-        suite: "trixie",
-        packages: &[BASE, GIT],
-    },
+    Recipe { name: "debian:13", description: "Debian 13 with Git", suite: "trixie", packages: &[BASE, GIT] },
     Recipe {
         name: "debian:13-base",
         description: "Debian 13 with a shell and core tools",
@@ -74,13 +61,10 @@ pub const CATALOG: &[Recipe] = &[
 impl Recipe {
     /// The recipe called `name`; fails with the near matches when there is none.
     pub fn find(name: &str) -> Result<&'static Self, ImagesError> {
-        CATALOG
-            .iter()
-            .find(|recipe| recipe.name == name)
-            .ok_or_else(|| ImagesError::UnknownEnvironment {
-                name: name.chars().take(80).collect(),
-                near: near_matches(name),
-            })
+        CATALOG.iter().find(|recipe| recipe.name == name).ok_or_else(|| ImagesError::UnknownEnvironment {
+            name: name.chars().take(80).collect(),
+            near: near_matches(name),
+        })
     }
 
     /// The name as a file name: `debian-12-build`.
@@ -90,25 +74,15 @@ impl Recipe {
 
     /// The packages, in the catalog's order.
     pub fn package_names(&self) -> Vec<&'static str> {
-        self.packages
-            .iter()
-            .flat_map(|group| group.iter().copied())
-            .collect()
+        self.packages.iter().flat_map(|group| group.iter().copied()).collect()
     }
 }
 
 fn near_matches(name: &str) -> Vec<&'static str> {
-    let mut ranked: Vec<(f64, &str)> = CATALOG
-        .iter()
-        .map(|recipe| (strsim::jaro_winkler(name, recipe.name), recipe.name))
-        .collect();
+    let mut ranked: Vec<(f64, &str)> =
+        CATALOG.iter().map(|recipe| (strsim::jaro_winkler(name, recipe.name), recipe.name)).collect();
     ranked.sort_by(|left, right| right.0.total_cmp(&left.0));
-    ranked
-        .into_iter()
-        .filter(|(score, _)| *score > 0.7)
-        .take(3)
-        .map(|(_, name)| name)
-        .collect()
+    ranked.into_iter().filter(|(score, _)| *score > 0.7).take(3).map(|(_, name)| name).collect()
 }
 
 #[cfg(test)]
@@ -118,14 +92,10 @@ mod tests {
     #[test]
     fn a_mistyped_name_is_answered_with_the_near_ones() {
         let error = Recipe::find("debain:12").unwrap_err();
-        let ImagesError::UnknownEnvironment { near, .. } = error else {
-            panic!("{error}")
-        };
+        let ImagesError::UnknownEnvironment { near, .. } = error else { panic!("{error}") };
         assert_eq!(near.first(), Some(&"debian:12"));
         let error = Recipe::find("zzz").unwrap_err();
-        let ImagesError::UnknownEnvironment { near, .. } = error else {
-            panic!("{error}")
-        };
+        let ImagesError::UnknownEnvironment { near, .. } = error else { panic!("{error}") };
         assert!(near.is_empty());
     }
 
@@ -134,10 +104,7 @@ mod tests {
         for recipe in CATALOG {
             assert_eq!(Recipe::find(recipe.name).unwrap(), recipe);
             assert!(
-                recipe
-                    .slug()
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || c == '-'),
+                recipe.slug().chars().all(|c| c.is_ascii_alphanumeric() || c == '-'),
                 "{}",
                 recipe.slug()
             );

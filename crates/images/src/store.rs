@@ -5,7 +5,7 @@
 //!   debian-12.json             the manifest of the installed build; written last, atomically
 //!   debian-12-3f2a….erofs      the image it names
 //!   debian-12.lock             held while building
-//!   .build-XXXXXX/             what a build in progress has made; swept by the next build that holds the lock
+//!   .build-debian-12/          what a build in progress has made; swept by the next build that holds the lock
 //! ```
 //! The image is hashed when it is installed. Afterwards size, modification time and inode tell cheaply whether it is
 //! still that file; when they differ it is hashed again before anybody uses it.
@@ -13,11 +13,17 @@
 use crate::ImagesError;
 use crate::catalog::{CATALOG, CATALOG_VERSION, Recipe};
 use pyro_runtime::Sha256Digest;
-use pyro_runtime::fs::{FsError, write_atomic};
+use pyro_runtime::fs::{FsError, remove_all, write_atomic};
+use pyro_runtime::lock::FileLock;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Digits of the digest in an image's file name.
+const SHORT_DIGEST: usize = 16;
 
 /// What is recorded about an installed environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,14 +72,8 @@ pub struct Stamp {
 
 impl Stamp {
     fn of(metadata: &fs::Metadata) -> Self {
-        let mtime_ns = metadata
-            .mtime()
-            .saturating_mul(1_000_000_000)
-            .saturating_add(metadata.mtime_nsec());
-        Self {
-            mtime_ns,
-            inode: metadata.ino(),
-        }
+        let mtime_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
+        Self { mtime_ns, inode: metadata.ino() }
     }
 }
 
@@ -119,9 +119,7 @@ pub struct EnvironmentStore {
 impl EnvironmentStore {
     /// A store in `directory`, which need not exist yet.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self {
-            directory: directory.into(),
-        }
+        Self { directory: directory.into() }
     }
 
     /// Where the files are.
@@ -138,35 +136,24 @@ impl EnvironmentStore {
             Err(error) => return Err(FsError::on("read", path)(error).into()),
         };
         let Ok(manifest) = serde_json::from_slice::<Manifest>(&text) else {
-            return Ok(Status::Broken(format!(
-                "its manifest {} is unreadable",
-                path.display()
-            )));
+            return Ok(Status::Broken(format!("its manifest {} is unreadable", path.display())));
         };
         if let Err(what) = self.check_image(recipe, &manifest, false)? {
             return Ok(Status::Broken(what));
         }
         let current = manifest.catalog_version == CATALOG_VERSION;
         let manifest = Box::new(manifest);
-        Ok(if current {
-            Status::Installed(manifest)
-        } else {
-            Status::Stale(manifest)
-        })
+        Ok(if current { Status::Installed(manifest) } else { Status::Stale(manifest) })
     }
 
     /// The installed environment; fails when it is absent, stale or broken.
     pub fn open(&self, recipe: &'static Recipe) -> Result<Environment, ImagesError> {
         match self.status(recipe)? {
-            Status::Installed(manifest) => Ok(Environment {
-                image: self.directory.join(&manifest.image),
-                manifest: *manifest,
-            }),
+            Status::Installed(manifest) => {
+                Ok(Environment { image: self.directory.join(&manifest.image), manifest: *manifest })
+            }
             Status::Stale(_) | Status::Absent => Err(ImagesError::NotInstalled { name: recipe.name }),
-            Status::Broken(what) => Err(ImagesError::Broken {
-                name: recipe.name,
-                what,
-            }),
+            Status::Broken(what) => Err(ImagesError::Broken { name: recipe.name, what }),
         }
     }
 
@@ -175,10 +162,7 @@ impl EnvironmentStore {
         let environment = self.open(recipe)?;
         match self.check_image(recipe, &environment.manifest, true)? {
             Ok(()) => Ok(environment),
-            Err(what) => Err(ImagesError::Broken {
-                name: recipe.name,
-                what,
-            }),
+            Err(what) => Err(ImagesError::Broken { name: recipe.name, what }),
         }
     }
 
@@ -192,61 +176,74 @@ impl EnvironmentStore {
     ) -> Result<Environment, ImagesError> {
         manifest.image = format!("{}-{}.erofs", recipe.slug(), short(&manifest.digest));
         let target = self.directory.join(&manifest.image);
+        // The manifest vouches for the image, also after a crash of the host: the image has to be on disk first.
+        fs::File::open(image).and_then(|file| file.sync_all()).map_err(FsError::on("write", image))?;
         fs::rename(image, &target).map_err(FsError::on("rename", image))?;
         let metadata = fs::metadata(&target).map_err(FsError::on("read", &target))?;
         manifest.image_bytes = metadata.len();
         manifest.stamp = Stamp::of(&metadata);
         self.write_manifest(recipe, &manifest)?;
-        Ok(Environment {
-            manifest,
-            image: target,
-        })
+        Ok(Environment { manifest, image: target })
     }
 
     /// Removes what the catalog no longer names, stale and broken installs, images that no manifest names, and what
-    /// interrupted builds left. What another process is building right now stays.
+    /// interrupted builds left. Files that pyro does not name stay, and so does an environment that another process is
+    /// building right now.
     pub fn prune(&self) -> Result<Vec<Pruned>, ImagesError> {
-        let mut kept = Vec::new();
-        let mut reasons = Vec::new();
-        for recipe in CATALOG {
-            kept.push(format!("{}.lock", recipe.slug()));
-            let manifest_name = format!("{}.json", recipe.slug());
-            match self.status(recipe)? {
-                Status::Installed(manifest) => kept.extend([manifest_name, manifest.image.clone()]),
-                Status::Stale(manifest) => {
-                    reasons.push((manifest_name, "stale version"));
-                    reasons.push((manifest.image.clone(), "stale version"));
-                }
-                Status::Broken(_) => reasons.push((manifest_name, "broken install")),
-                Status::Absent => {}
-            }
-        }
-        self.sweep(&kept, &reasons)
-    }
-
-    fn sweep(&self, kept: &[String], reasons: &[(String, &'static str)]) -> Result<Vec<Pruned>, ImagesError> {
         let mut removed = Vec::new();
         let entries = match fs::read_dir(&self.directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(removed),
             Err(error) => return Err(FsError::on("read", &self.directory)(error).into()),
         };
+        let mut files: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for entry in entries {
-            let entry = entry.map_err(FsError::on("read", &self.directory))?;
-            let file = entry.file_name().to_string_lossy().into_owned();
-            if kept.contains(&file) || crate::build::is_in_progress(&entry.path()) {
-                continue;
+            let file = entry.map_err(FsError::on("read", &self.directory))?.file_name();
+            if let Some(file) = file.to_str()
+                && let Some(slug) = slug_of(file)
+            {
+                files.entry(slug.to_owned()).or_default().push(file.to_owned());
             }
-            let reason = reasons
-                .iter()
-                .find(|(name, _)| *name == file)
-                .map_or("not in the catalog", |(_, reason)| reason);
-            let bytes = disk_usage(&entry.path());
-            remove(&entry.path())?;
-            removed.push(Pruned { file, reason, bytes });
+        }
+        for (slug, files) in files {
+            // A build in progress holds the lock; its files are nobody's to remove.
+            let Ok(lock) =
+                FileLock::acquire(&self.directory.join(format!("{slug}.lock")), Duration::ZERO, &|| {})
+            else {
+                continue;
+            };
+            self.prune_environment(&slug, files, &mut removed)?;
+            drop(lock);
         }
         removed.sort_by(|left, right| left.file.cmp(&right.file));
         Ok(removed)
+    }
+
+    fn prune_environment(
+        &self,
+        slug: &str,
+        files: Vec<String>,
+        removed: &mut Vec<Pruned>,
+    ) -> Result<(), ImagesError> {
+        let recipe = CATALOG.iter().find(|recipe| recipe.slug() == slug);
+        let mut kept = vec![format!("{slug}.lock")];
+        let reason = match recipe.map(|recipe| self.status(recipe)).transpose()? {
+            None => "not in the catalog",
+            Some(Status::Installed(manifest)) => {
+                kept.extend([format!("{slug}.json"), manifest.image.clone()]);
+                "not in use"
+            }
+            Some(Status::Stale(_)) => "stale version",
+            Some(Status::Broken(_)) => "broken install",
+            Some(Status::Absent) => "left by an interrupted build",
+        };
+        for file in files.into_iter().filter(|file| !kept.contains(file)) {
+            let path = self.directory.join(&file);
+            let bytes = disk_usage(&path);
+            remove_all(&path)?;
+            removed.push(Pruned { file, reason, bytes });
+        }
+        Ok(())
     }
 
     /// `Err` says what is wrong; a stamp that had to be renewed is written back.
@@ -266,10 +263,7 @@ impl EnvironmentStore {
         };
         if !metadata.is_file() || metadata.len() != manifest.image_bytes {
             let (is, should) = (metadata.len(), manifest.image_bytes);
-            return Ok(Err(format!(
-                "{} has {is} bytes instead of {should}",
-                image.display()
-            )));
+            return Ok(Err(format!("{} has {is} bytes instead of {should}", image.display())));
         }
         let stamp = Stamp::of(&metadata);
         if stamp == manifest.stamp && !always_hash {
@@ -283,13 +277,7 @@ impl EnvironmentStore {
         }
         if stamp != manifest.stamp {
             // Only a matter of speed: a cache that cannot be written is hashed again next time.
-            let _not_renewed = self.write_manifest(
-                recipe,
-                &Manifest {
-                    stamp,
-                    ..manifest.clone()
-                },
-            );
+            let _not_renewed = self.write_manifest(recipe, &Manifest { stamp, ..manifest.clone() });
         }
         Ok(Ok(()))
     }
@@ -309,10 +297,7 @@ impl EnvironmentStore {
 
 impl Default for Stamp {
     fn default() -> Self {
-        Self {
-            mtime_ns: 0,
-            inode: 0,
-        }
+        Self { mtime_ns: 0, inode: 0 }
     }
 }
 
@@ -324,19 +309,25 @@ pub(crate) fn digest_of(path: &Path) -> Result<Sha256Digest, FsError> {
 }
 
 fn short(digest: &str) -> &str {
-    digest.get(..16).unwrap_or(digest)
+    digest.get(..SHORT_DIGEST).unwrap_or(digest)
 }
 
-fn remove(path: &Path) -> Result<(), FsError> {
-    let removed = if path.is_dir() && !path.is_symlink() {
-        fs::remove_dir_all(path)
-    } else {
-        fs::remove_file(path)
+/// The environment that a file of the cache belongs to, when it is of the form that pyro gives its files.
+fn slug_of(file: &str) -> Option<&str> {
+    let is_slug = |text: &str| {
+        text.starts_with("debian-")
+            && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
     };
-    match removed {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(FsError::on("remove", path)(error)),
-        _ => Ok(()),
-    }
+    let slug = if let Some(slug) = file.strip_prefix(".build-") {
+        slug
+    } else if let Some(stem) = file.strip_suffix(".erofs") {
+        let (slug, digest) = stem.rsplit_once('-')?;
+        let is_digest = digest.len() == SHORT_DIGEST && digest.chars().all(|c| c.is_ascii_hexdigit());
+        is_digest.then_some(slug)?
+    } else {
+        file.strip_suffix(".json").or_else(|| file.strip_suffix(".lock"))?
+    };
+    is_slug(slug).then_some(slug)
 }
 
 /// Bytes on disk of a file or tree; what cannot be read counts as nothing.
@@ -345,12 +336,7 @@ fn disk_usage(path: &Path) -> u64 {
         return 0;
     };
     let below: u64 = if metadata.is_dir() {
-        fs::read_dir(path)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| disk_usage(&entry.path()))
-            .sum()
+        fs::read_dir(path).into_iter().flatten().flatten().map(|entry| disk_usage(&entry.path())).sum()
     } else {
         0
     };
@@ -391,10 +377,7 @@ mod tests {
         fs::write(&image, b"on image").unwrap();
         assert!(matches!(store.status(recipe).unwrap(), Status::Broken(what) if what.contains("sha256")));
         fs::write(&image, b"an image").unwrap();
-        assert!(
-            matches!(store.status(recipe).unwrap(), Status::Installed(_)),
-            "the same content is fine"
-        );
+        assert!(matches!(store.status(recipe).unwrap(), Status::Installed(_)), "the same content is fine");
         fs::write(&image, b"an imag").unwrap();
         assert!(
             matches!(store.status(recipe).unwrap(), Status::Broken(what) if what.contains("7 bytes instead of 8"))
@@ -416,26 +399,31 @@ mod tests {
     }
 
     #[test]
-    fn prune_removes_what_is_not_in_use_and_says_why() {
+    fn prune_removes_what_is_not_in_use_and_nothing_of_others() {
         let directory = tempfile::tempdir().unwrap();
         let (store, recipe) = installed(directory.path());
+        let others = ["notes.json", "debian-backup.tar", "debian-12-short.erofs", ".bashrc"];
+        for file in others {
+            fs::write(directory.path().join(file), b"mine").unwrap();
+        }
         fs::write(directory.path().join("debian-9.json"), b"{}").unwrap();
-        fs::create_dir(directory.path().join(".build-dead")).unwrap();
+        fs::create_dir(directory.path().join(".build-debian-12")).unwrap();
         fs::write(directory.path().join("debian-13.json"), b"not json").unwrap();
+        fs::create_dir(directory.path().join(".build-debian-13-base")).unwrap();
+        let building = directory.path().join("debian-13-base.lock");
+        let _building = FileLock::acquire(&building, Duration::ZERO, &|| {}).unwrap();
         let removed = store.prune().unwrap();
-        let told: Vec<(&str, &str)> = removed
-            .iter()
-            .map(|pruned| (pruned.file.as_str(), pruned.reason))
-            .collect();
-        assert_eq!(
-            told,
-            [
-                (".build-dead", "not in the catalog"),
-                ("debian-13.json", "broken install"),
-                ("debian-9.json", "not in the catalog")
-            ]
-        );
+        let told: Vec<(&str, &str)> =
+            removed.iter().map(|pruned| (pruned.file.as_str(), pruned.reason)).collect();
+        let expected = [
+            (".build-debian-12", "not in use"),
+            ("debian-13.json", "broken install"),
+            ("debian-9.json", "not in the catalog"),
+        ];
+        assert_eq!(told, expected);
         assert!(matches!(store.status(recipe).unwrap(), Status::Installed(_)));
+        assert!(others.iter().all(|file| directory.path().join(file).exists()));
+        assert!(directory.path().join(".build-debian-13-base").exists(), "what is being built stays");
         assert!(store.prune().unwrap().is_empty());
     }
 }

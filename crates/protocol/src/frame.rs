@@ -34,9 +34,7 @@ pub struct FrameCodec<Out, In> {
 
 impl<Out, In> Default for FrameCodec<Out, In> {
     fn default() -> Self {
-        Self {
-            direction: PhantomData,
-        }
+        Self { direction: PhantomData }
     }
 }
 
@@ -88,12 +86,7 @@ mod tests {
     type AgentCodec = FrameCodec<Reply, Request>;
 
     fn output(data: Vec<u8>) -> Reply {
-        Reply {
-            reply: Some(reply::Reply::Output(Output {
-                stream: 1,
-                data: data.into(),
-            })),
-        }
+        Reply { reply: Some(reply::Reply::Output(Output { stream: 1, data: data.into() })) }
     }
 
     #[test]
@@ -101,10 +94,7 @@ mod tests {
         let mut buffer = BytesMut::from(&u32::MAX.to_be_bytes()[..]);
         let refused = HostCodec::default().decode(&mut buffer);
         assert!(matches!(refused, Err(FrameError::TooLong { announced }) if announced == u32::MAX as usize));
-        assert!(
-            buffer.capacity() < MAX_FRAME_BYTES,
-            "nothing is reserved for a refused frame"
-        );
+        assert!(buffer.capacity() < MAX_FRAME_BYTES, "nothing is reserved for a refused frame");
     }
 
     #[test]

@@ -15,10 +15,7 @@ pub mod limits;
 pub mod preamble;
 
 /// Messages of generation 1, as generated from `proto/agent.proto`.
-#[expect(
-    missing_docs,
-    reason = "generated; the schema's comments are the documentation"
-)]
+#[expect(missing_docs, reason = "generated; the schema's comments are the documentation")]
 #[expect(clippy::pedantic, reason = "generated")]
 pub mod v1 {
     include!("generated/pyro.agent.v1.rs");

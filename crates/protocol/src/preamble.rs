@@ -29,11 +29,7 @@ pub struct Scanner {
 impl Scanner {
     /// A scanner for `marker` ([`MAGIC`] in the guest, [`ANSWER`] on the host).
     pub fn new(marker: [u8; 16]) -> Self {
-        Self {
-            marker,
-            window: [0; 16 + NONCE_BYTES],
-            seen: 0,
-        }
+        Self { marker, window: [0; 16 + NONCE_BYTES], seen: 0 }
     }
 
     /// Takes one byte; returns the nonce once the marker and the nonce are complete.
@@ -44,11 +40,7 @@ impl Scanner {
         }
         self.seen = self.seen.saturating_add(1);
         let (marker, nonce) = self.window.split_at(16);
-        if self.seen >= self.window.len() && *marker == self.marker {
-            nonce.try_into().ok()
-        } else {
-            None
-        }
+        if self.seen >= self.window.len() && *marker == self.marker { nonce.try_into().ok() } else { None }
     }
 
     /// Bytes taken so far.

@@ -14,10 +14,7 @@ impl Pyro {
         let bundle = self.bundle.get_or_try_init(|| async {
             let settings = self.settings.clone();
             let bundle = blocking(move || {
-                let options = EnsureOptions {
-                    fetch: settings.source.clone(),
-                    ..EnsureOptions::default()
-                };
+                let options = EnsureOptions { fetch: settings.source.clone(), ..EnsureOptions::default() };
                 Ok(Bundle::ensure(&settings.dirs, &options, &settings.progress)?)
             })
             .await?;

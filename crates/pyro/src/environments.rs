@@ -70,32 +70,25 @@ impl Pyro {
     pub async fn list_environments(&self) -> Result<EnvironmentList, PyroError> {
         let store = self.environment_store();
         blocking(move || {
-            let environments = CATALOG
-                .iter()
-                .map(|recipe| describe(&store, recipe))
-                .collect::<Result<_, _>>()?;
-            Ok(EnvironmentList {
-                catalog_version: CATALOG_VERSION,
-                environments,
-            })
+            let environments =
+                CATALOG.iter().map(|recipe| describe(&store, recipe)).collect::<Result<_, _>>()?;
+            Ok(EnvironmentList { catalog_version: CATALOG_VERSION, environments })
         })
         .await
     }
 
     /// Installs an environment: fetches and builds it, unless it is installed and its image, hashed again, is whole.
+    /// With packages pinned to a point in time it is built in any case.
     pub async fn pull_environment(&self, name: &str) -> Result<EnvironmentInfo, PyroError> {
         let recipe = Recipe::find(name)?;
-        let store = self.environment_store();
+        let (store, pinned) = (self.environment_store(), self.settings.source.snapshot.is_some());
         let (verified, looks_whole) = blocking(move || {
-            let verified = store.verify(recipe).is_ok();
+            let verified = !pinned && store.verify(recipe).is_ok();
             Ok((verified, store.open(recipe).is_ok()))
         })
         .await?;
         if !verified {
-            self.environment_builder()
-                .await?
-                .pull(recipe, looks_whole)
-                .await?;
+            self.environment_builder().await?.pull(recipe, looks_whole).await?;
         }
         self.inspect_environment(name).await
     }
@@ -153,20 +146,16 @@ fn describe(store: &EnvironmentStore, recipe: &'static Recipe) -> Result<Environ
     let (state, manifest, problem) = match store.status(recipe)? {
         Status::Installed(manifest) => (InstallState::Installed, Some(*manifest), None),
         Status::Stale(manifest) => {
-            let problem = format!(
-                "built from catalog {}, which is now {CATALOG_VERSION}",
-                manifest.catalog_version
-            );
+            let problem =
+                format!("built from catalog {}, which is now {CATALOG_VERSION}", manifest.catalog_version);
             (InstallState::Stale, Some(*manifest), Some(problem))
         }
         Status::Broken(what) => (InstallState::Broken, None, Some(what)),
         Status::Absent => (InstallState::Absent, None, None),
     };
     let installed = state == InstallState::Installed;
-    let path = manifest
-        .as_ref()
-        .filter(|_| installed)
-        .map(|manifest| store.directory().join(&manifest.image));
+    let path =
+        manifest.as_ref().filter(|_| installed).map(|manifest| store.directory().join(&manifest.image));
     Ok(EnvironmentInfo {
         name: recipe.name,
         description: recipe.description,

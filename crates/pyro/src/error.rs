@@ -7,31 +7,43 @@ use pyro_runtime::fs::FsError;
 use pyro_runtime::paths::PathsError;
 use pyro_runtime::{BundleError, DebianError};
 use pyro_vmm::VmmError;
+use std::time::Duration;
 
 /// Every failure of the SDK.
 #[derive(Debug, thiserror::Error)]
 pub enum PyroError {
     /// The directories cannot be resolved.
-    #[error("pyro does not know where to keep its files")]
+    #[error(transparent)]
     Paths(#[from] PathsError),
     /// The runtime bundle is missing or damaged and could not be repaired.
-    #[error("the runtime bundle is not usable")]
+    #[error(transparent)]
     Bundle(#[from] BundleError),
     /// There is no runtime bundle.
     #[error("the runtime bundle is not installed")]
     NoRuntime,
     /// The package source is misconfigured.
-    #[error("the package source is not usable")]
+    #[error(transparent)]
     Source(#[from] DebianError),
     /// An environment is unknown, missing, or could not be built.
-    #[error("the environment is not usable")]
+    #[error(transparent)]
     Environment(#[from] ImagesError),
     /// A machine could not be started, reached or ended.
-    #[error("the machine failed")]
+    #[error(transparent)]
     Vmm(#[from] VmmError),
     /// No guest can run, and running on the host was not allowed.
     #[error("no guest can run here, and nothing was run")]
     FailedClosed(#[source] Box<PyroError>),
+    /// The machine's time to live passed before its command was done.
+    #[error("the VM `{id}` was removed after its time to live of {} s, before its command was done", ttl.as_secs())]
+    Expired {
+        /// The machine.
+        id: VmId,
+        /// Its time to live.
+        ttl: Duration,
+    },
+    /// The caller asked pyro to end.
+    #[error("cancelled")]
+    Cancelled,
     /// There was nothing to run.
     #[error("there is no command to run")]
     NoCommand,
@@ -89,6 +101,8 @@ impl PyroError {
             Self::FailedClosed(source) => source.as_ref(),
             Self::Files(source) => source,
             Self::NoRuntime
+            | Self::Expired { .. }
+            | Self::Cancelled
             | Self::NoCommand
             | Self::OutOfRange { .. }
             | Self::UnknownVm { .. }
@@ -105,6 +119,8 @@ impl Diagnostic for PyroError {
             Self::NoCommand | Self::OutOfRange { .. } => ErrorKind::InvalidInput,
             Self::UnknownVm { .. } | Self::NoRuntime => ErrorKind::NotFound,
             Self::WrongVmState { .. } => ErrorKind::WrongState,
+            Self::Expired { .. } => ErrorKind::TimedOut,
+            Self::Cancelled => ErrorKind::Cancelled,
             other => other.inner().map_or(ErrorKind::Host, Diagnostic::kind),
         }
     }
@@ -114,6 +130,7 @@ impl Diagnostic for PyroError {
             Self::NoCommand => {
                 Some("put the command after `--`, as in `pyro run debian:12 -- git --version`".to_owned())
             }
+            Self::Expired { .. } => Some("give it a longer --ttl-seconds".to_owned()),
             Self::NoRuntime => Some("fetch it with `pyro runtime fetch`".to_owned()),
             Self::UnknownVm { .. } => {
                 Some("a VM lives in the process that created it, until it is deleted".to_owned())

@@ -72,21 +72,12 @@ impl Pyro {
     /// A handle with the directories that the process's environment names, and no progress.
     pub fn from_env() -> Result<Self, PyroError> {
         let dirs = Dirs::from_env()?;
-        Ok(Self::new(Settings {
-            dirs,
-            progress: Arc::new(Silent),
-            source: FetchOptions::default(),
-        }))
+        Ok(Self::new(Settings { dirs, progress: Arc::new(Silent), source: FetchOptions::default() }))
     }
 
     /// A handle with these settings. Nothing is touched before it is used.
     pub fn new(settings: Settings) -> Self {
-        Self {
-            settings,
-            bundle: Arc::default(),
-            acceleration: Arc::default(),
-            vms: Arc::default(),
-        }
+        Self { settings, bundle: Arc::default(), acceleration: Arc::default(), vms: Arc::default() }
     }
 
     /// Where this handle keeps everything.

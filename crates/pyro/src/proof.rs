@@ -11,22 +11,15 @@ impl Pyro {
     /// What was proven with this bundle on this host.
     pub(crate) async fn proven(&self, bundle: &Bundle) -> Capabilities {
         let (dirs, id) = (self.dirs().clone(), bundle.id());
-        let record = blocking(move || Ok(CapabilityRecord::load(&dirs, host::identity(id))))
-            .await
-            .ok()
-            .flatten();
-        record.map_or(
+        let record =
+            blocking(move || Ok(CapabilityRecord::load(&dirs, host::identity(id)))).await.ok().flatten();
+        record.map_or(Capabilities { vm_boot: false, guest_exec: false, guest_network: false }, |record| {
             Capabilities {
-                vm_boot: false,
-                guest_exec: false,
-                guest_network: false,
-            },
-            |record| Capabilities {
                 vm_boot: record.vm_boot.is_some(),
                 guest_exec: record.guest_exec.is_some(),
                 guest_network: record.guest_network.is_some(),
-            },
-        )
+            }
+        })
     }
 
     /// A command has run in a guest: record it, once.
@@ -38,12 +31,7 @@ impl Pyro {
             let known = CapabilityRecord::load(&dirs, identity).unwrap_or(CapabilityRecord::none(identity));
             if known.guest_exec.is_none() {
                 let now = Some(Timestamp::now());
-                CapabilityRecord {
-                    vm_boot: known.vm_boot.or(now),
-                    guest_exec: now,
-                    ..known
-                }
-                .store(&dirs)?;
+                CapabilityRecord { vm_boot: known.vm_boot.or(now), guest_exec: now, ..known }.store(&dirs)?;
             }
             Ok(())
         });

@@ -112,23 +112,15 @@ impl Pyro {
         let mut issues = Vec::new();
         let bundle = self.installed_bundle(&mut issues).await;
         let kvm = blocking(|| Ok(HostFacts::gather().kvm)).await?;
-        let (runtime, acceleration) = self
-            .acceleration_report(&platform, bundle.as_ref(), &kvm, &mut issues)
-            .await;
+        let (runtime, acceleration) =
+            self.acceleration_report(&platform, bundle.as_ref(), &kvm, &mut issues).await;
         let environment = self.environment_report(recipe, &mut issues).await?;
         let capabilities = match &bundle {
             Some(bundle) => self.proven(bundle).await,
-            None => Capabilities {
-                vm_boot: false,
-                guest_exec: false,
-                guest_network: false,
-            },
+            None => Capabilities { vm_boot: false, guest_exec: false, guest_network: false },
         };
         // The probe behind a runtime that passes is a boot.
-        let capabilities = Capabilities {
-            vm_boot: capabilities.vm_boot || runtime.pass,
-            ..capabilities
-        };
+        let capabilities = Capabilities { vm_boot: capabilities.vm_boot || runtime.pass, ..capabilities };
         let next_command = next_command(&runtime, &environment);
         Ok(Readiness {
             platform,
@@ -172,11 +164,7 @@ impl Pyro {
             selected: None,
             reason: "no guest was booted yet".to_owned(),
         };
-        let failed = |detail: &str| RuntimeReport {
-            pass: false,
-            detail: detail.to_owned(),
-            bundle: None,
-        };
+        let failed = |detail: &str| RuntimeReport { pass: false, detail: detail.to_owned(), bundle: None };
         if platform != PLATFORM {
             issues.push(Issue {
                 problem: format!("pyro runs guests on {PLATFORM} only, not on {platform}"),
@@ -189,11 +177,7 @@ impl Pyro {
         };
         let mut runtime = RuntimeReport {
             pass: true,
-            detail: format!(
-                "bundle {}, kernel {}",
-                bundle.id().short(),
-                bundle.kernel_release()
-            ),
+            detail: format!("bundle {}, kernel {}", bundle.id().short(), bundle.kernel_release()),
             bundle: Some(bundle.id().to_string()),
         };
         match self.acceleration().await {
@@ -210,10 +194,7 @@ impl Pyro {
             }
         }
         if let Some(way_out) = kvm.hint() {
-            issues.push(Issue {
-                problem: "/dev/kvm exists but is not writable for you".to_owned(),
-                way_out,
-            });
+            issues.push(Issue { problem: "/dev/kvm exists but is not writable for you".to_owned(), way_out });
         }
         (runtime, report)
     }
@@ -224,30 +205,18 @@ impl Pyro {
         issues: &mut Vec<Issue>,
     ) -> Result<EnvironmentReport, PyroError> {
         let listed = self.list_environments().await?;
-        let info = listed
-            .environments
-            .into_iter()
-            .find(|info| info.name == recipe.name);
+        let info = listed.environments.into_iter().find(|info| info.name == recipe.name);
         let (state, problem) = info.map_or((InstallState::Absent, None), |info| (info.state, info.problem));
         if let Some(problem) = problem {
-            issues.push(Issue {
-                problem,
-                way_out: format!("run `pyro env pull {}`", recipe.name),
-            });
+            issues.push(Issue { problem, way_out: format!("run `pyro env pull {}`", recipe.name) });
         }
-        Ok(EnvironmentReport {
-            name: recipe.name.to_owned(),
-            state,
-        })
+        Ok(EnvironmentReport { name: recipe.name.to_owned(), state })
     }
 }
 
 impl Issue {
     fn of(error: &PyroError) -> Self {
-        Self {
-            problem: chain(error),
-            way_out: error.hint().unwrap_or_else(|| "see the message".to_owned()),
-        }
+        Self { problem: chain(error), way_out: error.hint().unwrap_or_else(|| "see the message".to_owned()) }
     }
 }
 

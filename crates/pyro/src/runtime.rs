@@ -64,16 +64,10 @@ impl Pyro {
     pub async fn fetch_runtime(&self, refresh: bool) -> Result<RuntimeStatus, PyroError> {
         let settings = self.settings.clone();
         blocking(move || {
-            let options = EnsureOptions {
-                fetch: settings.source.clone(),
-                check: Check::Contents,
-                refresh,
-            };
-            Ok(ready(&Bundle::ensure(
-                &settings.dirs,
-                &options,
-                &settings.progress,
-            )?))
+            let options = EnsureOptions { fetch: settings.source.clone(), check: Check::Contents, refresh };
+            let bundle = Bundle::ensure(&settings.dirs, &options, &settings.progress)?;
+            Bundle::prune(&settings.dirs)?;
+            Ok(ready(&bundle))
         })
         .await
     }
@@ -84,11 +78,9 @@ impl Pyro {
         blocking(move || {
             Ok(match Bundle::status(&dirs)? {
                 BundleStatus::Ready(bundle) => ready(&bundle),
-                BundleStatus::Missing => RuntimeStatus {
-                    state: RuntimeState::Missing,
-                    problems: Vec::new(),
-                    bundle: None,
-                },
+                BundleStatus::Missing => {
+                    RuntimeStatus { state: RuntimeState::Missing, problems: Vec::new(), bundle: None }
+                }
                 BundleStatus::Damaged { problems, .. } => RuntimeStatus {
                     state: RuntimeState::Damaged,
                     problems: problems.iter().map(ToString::to_string).collect(),

@@ -122,13 +122,7 @@ mod tests {
         assert_eq!(Sha256Digest::of(b"").to_string(), EMPTY);
         assert_eq!(EMPTY.to_uppercase().parse(), Ok(Sha256Digest::of(b"")));
         assert_eq!(Sha256Digest::of(b"").short(), EMPTY[..16]);
-        for bad in [
-            "",
-            "e3",
-            &EMPTY[1..],
-            &EMPTY.replace('e', "g"),
-            &format!("{EMPTY}00"),
-        ] {
+        for bad in ["", "e3", &EMPTY[1..], &EMPTY.replace('e', "g"), &format!("{EMPTY}00")] {
             assert_eq!(bad.parse::<Sha256Digest>(), Err(ParseDigestError), "{bad}");
         }
     }

@@ -70,15 +70,9 @@ mod tests {
     #[test]
     fn every_variable_is_documented_once() {
         for (index, var) in EnvVars::ALL.iter().enumerate() {
+            assert!(var.doc.trim().ends_with('.'), "{} has no sentence of documentation", var.name);
             assert!(
-                var.doc.trim().ends_with('.'),
-                "{} has no sentence of documentation",
-                var.name
-            );
-            assert!(
-                EnvVars::ALL[index + 1..]
-                    .iter()
-                    .all(|other| other.name != var.name),
+                EnvVars::ALL[index + 1..].iter().all(|other| other.name != var.name),
                 "{} twice",
                 var.name
             );

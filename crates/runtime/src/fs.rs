@@ -58,9 +58,7 @@ pub fn create_dir_all(dir: &Path) -> Result<(), FsError> {
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FsError> {
     let parent = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(parent).map_err(FsError::on("write", path))?;
-    file.write_all(bytes)
-        .and_then(|()| file.as_file().sync_all())
-        .map_err(FsError::on("write", path))?;
+    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(FsError::on("write", path))?;
     set_mode(file.path(), 0o644)?;
     file.persist(path).map_err(|error| FsError {
         action: "write",
@@ -71,7 +69,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FsError> {
 }
 
 /// Sets the permission bits of `path`, whatever the umask was when it was created.
-pub(crate) fn set_mode(path: &Path, mode: u32) -> Result<(), FsError> {
+pub fn set_mode(path: &Path, mode: u32) -> Result<(), FsError> {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
         .map_err(FsError::on("change the mode of", path))
@@ -95,22 +93,14 @@ pub fn remove_all(path: &Path) -> Result<(), FsError> {
 /// Fails with `AlreadyExists` when `to` exists; on any later failure `to` is removed again.
 pub fn copy_sparse(from: &Path, to: &Path) -> Result<(), FsError> {
     let source = File::open(from).map_err(FsError::on("open", from))?;
-    let target = File::options()
-        .write(true)
-        .create_new(true)
-        .open(to)
-        .map_err(FsError::on("create", to))?;
+    let target = File::options().write(true).create_new(true).open(to).map_err(FsError::on("create", to))?;
     if rustix::fs::ioctl_ficlone(&target, &source).is_ok() {
         return Ok(());
     }
     copy_regions(&source, &target).map_err(|source| {
         // What could not be completed must not be taken for a copy; the first error is the one to report.
         let _ = fs::remove_file(to);
-        FsError {
-            action: "write",
-            path: to.to_owned(),
-            source,
-        }
+        FsError { action: "write", path: to.to_owned(), source }
     })
 }
 

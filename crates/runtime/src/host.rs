@@ -64,9 +64,7 @@ impl KvmAccess {
         Self {
             exists: metadata.is_ok(),
             readable: File::open(device).is_ok(),
-            group: metadata
-                .ok()
-                .and_then(|metadata| group_name(groups, metadata.gid())),
+            group: metadata.ok().and_then(|metadata| group_name(groups, metadata.gid())),
             writable: opened.is_ok(),
             problem: opened.err().map(|error: io::Error| error.to_string()),
         }
@@ -94,11 +92,7 @@ pub fn identity(bundle: Sha256Digest) -> Sha256Digest {
         &kernel_release(),
         &processor(&read("/proc/cpuinfo")),
         // Access may come with a group, or go: then the probe is worth another try.
-        if File::options().read(true).write(true).open(KVM).is_ok() {
-            "kvm"
-        } else {
-            "no kvm"
-        },
+        if File::options().read(true).write(true).open(KVM).is_ok() { "kvm" } else { "no kvm" },
         &bundle.to_string(),
     ])
 }
@@ -126,12 +120,7 @@ fn processor(cpuinfo: &str) -> String {
             "vendor_id" | "cpu family" | "model" | "model name" | "stepping" | "microcode" | "flags"
         )
     };
-    cpuinfo
-        .lines()
-        .take_while(|line| !line.is_empty())
-        .filter(wanted)
-        .collect::<Vec<_>>()
-        .join("\n")
+    cpuinfo.lines().take_while(|line| !line.is_empty()).filter(wanted).collect::<Vec<_>>().join("\n")
 }
 
 fn group_name(groups: &str, gid: u32) -> Option<String> {
@@ -185,10 +174,7 @@ mod tests {
         let present = KvmAccess::of(&device, &format!("other:x:4294967294:\nkvm:x:{gid}:me\n"));
         assert!(present.exists && present.readable && present.writable && present.problem.is_none());
         assert_eq!((present.group.as_deref(), present.hint()), (Some("kvm"), None));
-        let denied = KvmAccess {
-            writable: false,
-            ..present
-        };
+        let denied = KvmAccess { writable: false, ..present };
         assert!(denied.hint().unwrap().contains("usermod -aG kvm"));
     }
 

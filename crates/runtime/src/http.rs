@@ -18,11 +18,7 @@ pub fn agent(connect: Duration, stall: Duration) -> Agent {
     let config = Agent::config_builder()
         .user_agent(concat!("pyro/", env!("CARGO_PKG_VERSION")))
         .http_status_as_error(false)
-        .tls_config(
-            TlsConfig::builder()
-                .root_certs(RootCerts::PlatformVerifier)
-                .build(),
-        )
+        .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
         .timeout_resolve(Some(connect))
         .timeout_connect(Some(connect))
         .timeout_recv_response(Some(stall))
@@ -81,19 +77,14 @@ mod tests {
     fn a_name_is_looked_up_once() {
         let resolver = CachingResolver::default();
         let address: SocketAddr = "192.0.2.1:80".parse().unwrap();
-        resolver
-            .known()
-            .insert("mirror.example:80".to_owned(), vec![address]);
+        resolver.known().insert("mirror.example:80".to_owned(), vec![address]);
         let resolve = |uri: &str| {
             resolver
                 .resolve(&uri.parse().unwrap(), &Config::default(), NextTimeout::default())
                 .map(|all| all.to_vec())
         };
         assert_eq!(resolve("http://mirror.example/debian").unwrap(), [address]);
-        assert_eq!(
-            resolve("http://127.0.0.1:7/x").unwrap(),
-            ["127.0.0.1:7".parse().unwrap()]
-        );
+        assert_eq!(resolve("http://127.0.0.1:7/x").unwrap(), ["127.0.0.1:7".parse().unwrap()]);
         assert!(resolver.known().contains_key("127.0.0.1:7"));
         assert!(matches!(resolve("/relative"), Err(ureq::Error::BadUri(_))));
     }

@@ -22,11 +22,7 @@ pub enum PathsError {
         path: PathBuf,
     },
     /// Neither the XDG variable nor the home directory is known.
-    #[error(
-        "no place for pyro's files: neither {} nor {} is set",
-        EnvVars::PYRO_HOME,
-        EnvVars::HOME
-    )]
+    #[error("no place for pyro's files: neither {} nor {} is set", EnvVars::PYRO_HOME, EnvVars::HOME)]
     NoHome,
 }
 
@@ -89,10 +85,7 @@ impl Dirs {
     fn xdg(lookup: Lookup<'_>) -> Result<Self, PathsError> {
         let base = |variable: &'static str, in_home: &str| -> Result<PathBuf, PathsError> {
             // The XDG specification says to ignore a relative value rather than to fail.
-            if let Some(value) = lookup(variable)
-                .map(PathBuf::from)
-                .filter(|path| path.is_absolute())
-            {
+            if let Some(value) = lookup(variable).map(PathBuf::from).filter(|path| path.is_absolute()) {
                 return Ok(value.join("pyro"));
             }
             let home = absolute(lookup, EnvVars::HOME)?.ok_or(PathsError::NoHome)?;
@@ -156,17 +149,10 @@ impl Dirs {
 }
 
 fn absolute(lookup: Lookup<'_>, variable: &'static str) -> Result<Option<PathBuf>, PathsError> {
-    let Some(path) = lookup(variable)
-        .filter(|value: &OsString| !value.is_empty())
-        .map(PathBuf::from)
-    else {
+    let Some(path) = lookup(variable).filter(|value: &OsString| !value.is_empty()).map(PathBuf::from) else {
         return Ok(None);
     };
-    if path.is_absolute() {
-        Ok(Some(path))
-    } else {
-        Err(PathsError::Relative { variable, path })
-    }
+    if path.is_absolute() { Ok(Some(path)) } else { Err(PathsError::Relative { variable, path }) }
 }
 
 #[cfg(test)]
@@ -175,9 +161,7 @@ mod tests {
 
     fn resolve(vars: &[(&str, &str)]) -> Result<Dirs, PathsError> {
         Dirs::resolve(&|name| {
-            vars.iter()
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| OsString::from(value))
+            vars.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
         })
     }
 
@@ -211,23 +195,13 @@ mod tests {
                 ],
             ),
             (
-                &[
-                    ("PYRO_HOME", "/p"),
-                    ("XDG_CACHE_HOME", "/c"),
-                    ("PYRO_ENVIRONMENT_CACHE_DIR", "/e"),
-                ],
+                &[("PYRO_HOME", "/p"), ("XDG_CACHE_HOME", "/c"), ("PYRO_ENVIRONMENT_CACHE_DIR", "/e")],
                 ["/p/cache", "/p/data", "/p/state", "/p/run", "/e"],
             ),
         ];
         for (vars, expected) in cases {
             let dirs = resolve(vars).unwrap();
-            let got = [
-                dirs.cache(),
-                dirs.data(),
-                dirs.state(),
-                dirs.run(),
-                dirs.environments(),
-            ];
+            let got = [dirs.cache(), dirs.data(), dirs.state(), dirs.run(), dirs.environments()];
             assert_eq!(got, expected.map(Path::new), "{vars:?}");
         }
     }
@@ -236,13 +210,7 @@ mod tests {
     fn unusable_environments_are_refused() {
         assert!(matches!(resolve(&[]), Err(PathsError::NoHome)));
         let error = resolve(&[("PYRO_HOME", "relative/home")]).unwrap_err();
-        assert!(matches!(
-            error,
-            PathsError::Relative {
-                variable: "PYRO_HOME",
-                ..
-            }
-        ));
+        assert!(matches!(error, PathsError::Relative { variable: "PYRO_HOME", .. }));
         assert!(error.hint().unwrap().contains("PYRO_HOME"));
     }
 }

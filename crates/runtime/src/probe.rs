@@ -66,12 +66,7 @@ pub struct CapabilityRecord {
 impl CapabilityRecord {
     /// Nothing proven yet.
     pub fn none(host_identity: Sha256Digest) -> Self {
-        Self {
-            vm_boot: None,
-            guest_exec: None,
-            guest_network: None,
-            host_identity,
-        }
+        Self { vm_boot: None, guest_exec: None, guest_network: None, host_identity }
     }
 }
 
@@ -162,10 +157,8 @@ mod tests {
         assert_eq!(AccelerationRecord::load(&dirs, elsewhere), None);
         fs::write(dirs.state().join("acceleration.json"), "{").unwrap();
         assert_eq!(AccelerationRecord::load(&dirs, here), None);
-        let proven = CapabilityRecord {
-            vm_boot: Some(Timestamp::UNIX_EPOCH),
-            ..CapabilityRecord::none(here)
-        };
+        let proven =
+            CapabilityRecord { vm_boot: Some(Timestamp::UNIX_EPOCH), ..CapabilityRecord::none(here) };
         proven.store(&dirs).unwrap();
         assert_eq!(CapabilityRecord::load(&dirs, here), Some(proven));
         assert_eq!(CapabilityRecord::load(&dirs, elsewhere), None);

@@ -30,11 +30,7 @@ impl Pyro {
                 command.env_remove(&name);
             }
         }
-        Self {
-            command,
-            deadline: DEADLINE,
-            stdout: Appetite::default(),
-        }
+        Self { command, deadline: DEADLINE, stdout: Appetite::default() }
     }
 
     /// Adds arguments.
@@ -81,11 +77,7 @@ impl Pyro {
 
     /// Makes the call.
     pub fn spawn(mut self) -> Running {
-        self.command
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        self.command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = self.command.spawn().expect("the binary can be started");
         Running::new(child, self.deadline, self.stdout)
     }

@@ -23,12 +23,7 @@ pub fn link_tree(from: &Path, to: &Path) -> io::Result<()> {
 
 /// What is directly in `directory`; nothing when there is no such directory.
 pub(crate) fn children(directory: &Path) -> Vec<PathBuf> {
-    fs::read_dir(directory)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .collect()
+    fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
 /// Every socket below `directory`.

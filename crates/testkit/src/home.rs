@@ -23,19 +23,12 @@ impl Home {
         let homes = suite.directory().join("homes");
         fs::create_dir_all(&homes).expect("the target directory is writable");
         // The name has to be found nowhere but in what this home started.
-        let root = tempfile::Builder::new()
-            .prefix("home-")
-            .rand_bytes(12)
-            .tempdir_in(homes);
+        let root = tempfile::Builder::new().prefix("home-").rand_bytes(12).tempdir_in(homes);
         let root = root.expect("the target directory is writable");
         for directory in ["state", "data", "run", "tmp"] {
             fs::create_dir(root.path().join(directory)).expect("the test's directory is writable");
         }
-        Self {
-            suite,
-            root,
-            cache: None,
-        }
+        Self { suite, root, cache: None }
     }
 
     pub(crate) fn with_cache(mut self, cache: PathBuf) -> Self {
@@ -64,10 +57,7 @@ impl Home {
 
     /// pyro's cache directory: the shared one, which must be left as it is, or this home's own.
     pub fn cache(&self) -> PathBuf {
-        self.cache
-            .clone()
-            .unwrap_or_else(|| self.own_cache())
-            .join("pyro")
+        self.cache.clone().unwrap_or_else(|| self.own_cache()).join("pyro")
     }
 
     /// What `XDG_CACHE_HOME` is for a home with a cache of its own.
@@ -82,10 +72,7 @@ impl Home {
 
     /// Directories of machines, in use or left behind.
     pub fn machines(&self) -> Vec<PathBuf> {
-        children(&self.state().join("vms"))
-            .into_iter()
-            .filter(|path| path.is_dir())
-            .collect()
+        children(&self.state().join("vms")).into_iter().filter(|path| path.is_dir()).collect()
     }
 
     /// The living processes of this home.
@@ -96,11 +83,7 @@ impl Home {
     /// Fails the test unless every process of this home has ended within `deadline`.
     pub fn expect_no_process_within(&self, deadline: Duration) {
         if poll_until(deadline, || self.processes().is_empty().then_some(())).is_none() {
-            panic!(
-                "still alive after {} s: {:#?}",
-                deadline.as_secs(),
-                self.processes()
-            );
+            panic!("still alive after {} s: {:#?}", deadline.as_secs(), self.processes());
         }
     }
 
@@ -116,11 +99,7 @@ impl Home {
         let named = |kind: &'static str| move |path: PathBuf| format!("{kind} {}", path.display());
         left.extend(self.machines().into_iter().map(named("machine")));
         left.extend(sockets(self.root.path()).into_iter().map(named("socket")));
-        left.extend(
-            children(&self.root.path().join("tmp"))
-                .into_iter()
-                .map(named("temporary file")),
-        );
+        left.extend(children(&self.root.path().join("tmp")).into_iter().map(named("temporary file")));
         left
     }
 }
@@ -128,10 +107,6 @@ impl Home {
 impl Drop for Home {
     fn drop(&mut self) {
         let left = self.leftovers();
-        assert!(
-            left.is_empty() || std::thread::panicking(),
-            "the test left behind:\n{}",
-            left.join("\n")
-        );
+        assert!(left.is_empty() || std::thread::panicking(), "the test left behind:\n{}", left.join("\n"));
     }
 }

@@ -10,11 +10,7 @@
 //!
 //! Waiting is polling with a deadline throughout; no test sleeps to get its timing right.
 
-#![expect(
-    clippy::expect_used,
-    clippy::missing_panics_doc,
-    reason = "a harness fails its test by panicking"
-)]
+#![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a harness fails its test by panicking")]
 
 mod command;
 mod files;

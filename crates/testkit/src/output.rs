@@ -20,10 +20,7 @@ pub(crate) struct Appetite {
 
 impl Default for Appetite {
     fn default() -> Self {
-        Self {
-            keep: usize::MAX,
-            close_after: u64::MAX,
-        }
+        Self { keep: usize::MAX, close_after: u64::MAX }
     }
 }
 

@@ -19,9 +19,7 @@ pub(crate) fn naming(path: &Path) -> Vec<Process> {
     let own = rustix::process::getpid().as_raw_nonzero().get();
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| *pid != own)
-        .filter_map(|pid| of(pid, path))
-        .collect()
+    pids.filter(|pid| *pid != own).filter_map(|pid| of(pid, path)).collect()
 }
 
 /// Processes of others cannot be read, and those that end meanwhile are gone: neither is of this home.
@@ -34,14 +32,8 @@ fn of(pid: i32, path: &Path) -> Option<Process> {
     if !contains(&command_line, needle) && !contains(&environment(), needle) && !inside() {
         return None;
     }
-    let words: Vec<_> = command_line
-        .split(|byte| *byte == 0)
-        .map(String::from_utf8_lossy)
-        .collect();
-    Some(Process {
-        pid,
-        command_line: words.join(" ").trim_end().to_owned(),
-    })
+    let words: Vec<_> = command_line.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
+    Some(Process { pid, command_line: words.join(" ").trim_end().to_owned() })
 }
 
 fn contains(text: &[u8], needle: &[u8]) -> bool {
@@ -82,10 +74,8 @@ mod tests {
                 command.current_dir(home.path());
             }),
         ];
-        let mut expected: Vec<i32> = children
-            .iter()
-            .map(|child| i32::try_from(child.id()).unwrap())
-            .collect();
+        let mut expected: Vec<i32> =
+            children.iter().map(|child| i32::try_from(child.id()).unwrap()).collect();
         // Between fork and exec a child still looks like this process.
         let found = crate::poll_until(std::time::Duration::from_secs(5), || {
             let mut found: Vec<i32> = naming(home.path()).iter().map(|process| process.pid).collect();

@@ -43,15 +43,7 @@ impl Running {
     pub(crate) fn new(mut child: Child, deadline: Duration, appetite: Appetite) -> Self {
         let stdout = Output::read(child.stdout.take(), appetite);
         let stderr = Output::read(child.stderr.take(), Appetite::default());
-        Self {
-            child,
-            begun: Instant::now(),
-            deadline,
-            stdout,
-            stderr,
-            peak_memory_kib: 0,
-            reaped: false,
-        }
+        Self { child, begun: Instant::now(), deadline, stdout, stderr, peak_memory_kib: 0, reaped: false }
     }
 
     /// Waits until `text` is on standard error; fails the test when it ends, or its time is up, before that.
@@ -62,12 +54,7 @@ impl Running {
             }
             self.stderr.has_ended().then(|| self.stderr.text().contains(text))
         });
-        assert_eq!(
-            seen,
-            Some(true),
-            "`{text}` never came on standard error:\n{}",
-            self.stderr.text()
-        );
+        assert_eq!(seen, Some(true), "`{text}` never came on standard error:\n{}", self.stderr.text());
     }
 
     /// Sends a signal to the process alone.
@@ -128,12 +115,7 @@ impl Run {
     pub fn expect(self, code: i32) -> Self {
         if self.code != Some(code) {
             let stdout = String::from_utf8_lossy(&self.stdout[..self.stdout.len().min(4096)]);
-            let Self {
-                code: got,
-                signal,
-                stderr,
-                ..
-            } = &self;
+            let Self { code: got, signal, stderr, .. } = &self;
             panic!(
                 "exit status {got:?} (signal {signal:?}) instead of {code}\nstdout: {stdout}\nstderr: {stderr}"
             );

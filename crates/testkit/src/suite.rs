@@ -37,10 +37,8 @@ impl Suite {
     pub fn with(self, environment: &str) -> Home {
         self.prepare(environment);
         let home = Home::new(self).with_cache(self.cache());
-        let (from, to) = (
-            self.state().join("pyro/acceleration.json"),
-            home.state().join("acceleration.json"),
-        );
+        let (from, to) =
+            (self.state().join("pyro/acceleration.json"), home.state().join("acceleration.json"));
         fs::create_dir_all(home.state()).expect("the test's directory is writable");
         fs::copy(from, to).expect("preparing probed the host");
         home
@@ -69,9 +67,7 @@ impl Suite {
     fn prepare(self, environment: &str) {
         let mut prepared = PREPARED.lock().unwrap_or_else(PoisonError::into_inner);
         let outcomes = prepared.get_or_insert_with(HashMap::new);
-        let outcome = outcomes
-            .entry(environment.to_owned())
-            .or_insert_with(|| self.install(environment));
+        let outcome = outcomes.entry(environment.to_owned()).or_insert_with(|| self.install(environment));
         let failed = outcome.as_ref().err().cloned();
         drop(prepared);
         if let Some(why) = failed {
@@ -96,10 +92,7 @@ impl Suite {
     }
 
     fn is_ready(self, environment: &str) -> bool {
-        let doctor = self
-            .shared_pyro()
-            .args(["doctor", "--json", "--environment", environment])
-            .run();
+        let doctor = self.shared_pyro().args(["doctor", "--json", "--environment", environment]).run();
         let report: Value = serde_json::from_slice(&doctor.stdout).unwrap_or_default();
         report["runtime"]["pass"] == true && report["environment"]["state"] == "installed"
     }
@@ -107,11 +100,9 @@ impl Suite {
     /// A call with the shared cache and the shared state directory, for preparing alone.
     fn shared_pyro(self) -> Pyro {
         let mut pyro = Pyro::new(self.program);
-        for (name, directory) in [
-            ("XDG_CACHE_HOME", self.cache()),
-            ("XDG_STATE_HOME", self.state()),
-            ("HOME", self.directory()),
-        ] {
+        for (name, directory) in
+            [("XDG_CACHE_HOME", self.cache()), ("XDG_STATE_HOME", self.state()), ("HOME", self.directory())]
+        {
             fs::create_dir_all(&directory).expect("the target directory is writable");
             pyro = pyro.env(name, directory);
         }

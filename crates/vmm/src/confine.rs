@@ -56,10 +56,7 @@ impl Confinement {
         if self.unconfined {
             return vec![];
         }
-        let exactly = |limit| Rlimit {
-            current: Some(limit),
-            maximum: Some(limit),
-        };
+        let exactly = |limit| Rlimit { current: Some(limit), maximum: Some(limit) };
         vec![
             (Resource::Core, exactly(0)),
             (Resource::Nofile, exactly(256)),
@@ -90,11 +87,7 @@ fn allow(
 ) -> Result<RulesetCreated, landlock::RulesetError> {
     for path in paths {
         if let Ok(descriptor) = PathFd::new(path) {
-            let access = if path.is_dir() {
-                access
-            } else {
-                access & AccessFs::from_file(LANDLOCK_ABI)
-            };
+            let access = if path.is_dir() { access } else { access & AccessFs::from_file(LANDLOCK_ABI) };
             ruleset = ruleset.add_rule(PathBeneath::new(descriptor, access))?;
         }
     }

@@ -55,6 +55,14 @@ pub enum VmmError {
         /// The last lines of the guest's console and the VMM's own messages.
         console: String,
     },
+    /// The guest ended in the middle of a call.
+    #[error("the guest died during {call}")]
+    DiedMidway {
+        /// The call, as "exec".
+        call: &'static str,
+        /// The last lines of the guest's console and the VMM's own messages.
+        console: String,
+    },
     /// The channel to the guest ended in the middle of a call.
     #[error("the guest went away during {call}")]
     ChannelClosed {
@@ -110,27 +118,37 @@ impl VmmError {
     /// What the guest and the VMM last said, for failures to start.
     pub fn console(&self) -> Option<&str> {
         match self {
-            Self::DiedEarly { console, .. } | Self::BootTimeout { console, .. } => Some(console),
+            Self::DiedEarly { console, .. }
+            | Self::BootTimeout { console, .. }
+            | Self::DiedMidway { console, .. } => Some(console),
             _ => None,
         }
     }
 
-    pub(crate) fn host(action: impl Into<String>, source: impl Into<std::io::Error>) -> Self {
-        Self::Host {
-            action: action.into(),
-            source: source.into(),
+    /// Adds what the machine last said, where the error is that it went away.
+    #[must_use]
+    pub fn with_console(self, machine: &dyn crate::Machine) -> Self {
+        match self {
+            Self::ChannelClosed { call } => Self::DiedMidway { call, console: machine.console_tail() },
+            other => other,
         }
+    }
+
+    pub(crate) fn host(action: impl Into<String>, source: impl Into<std::io::Error>) -> Self {
+        Self::Host { action: action.into(), source: source.into() }
     }
 
     pub(crate) fn refused(call: &'static str, failure: Failure) -> Self {
         let kind = failure.kind();
-        let mut message = failure.message;
+        let mut message: String = failure.message.chars().filter(|c| !c.is_control()).collect();
         if message.len() > pyro_protocol::limits::MAX_MESSAGE_BYTES {
             let cut = message.floor_char_boundary(pyro_protocol::limits::MAX_MESSAGE_BYTES);
             message.truncate(cut);
         }
         if !failure.path.is_empty() {
-            let path = String::from_utf8_lossy(&failure.path[..failure.path.len().min(256)]).into_owned();
+            let path = String::from_utf8_lossy(&failure.path[..failure.path.len().min(256)])
+                .escape_debug()
+                .to_string();
             if !message.contains(&path) {
                 message = format!("{message} ({path})");
             }
@@ -144,9 +162,10 @@ impl Diagnostic for VmmError {
         match self {
             Self::OutOfRange { .. } => ErrorKind::InvalidInput,
             Self::Spawn { source, .. } | Self::Host { source, .. } => kind_of_io(source),
-            Self::DiedEarly { .. } | Self::BootTimeout { .. } | Self::ChannelClosed { .. } => {
-                ErrorKind::GuestUnavailable
-            }
+            Self::DiedEarly { .. }
+            | Self::BootTimeout { .. }
+            | Self::DiedMidway { .. }
+            | Self::ChannelClosed { .. } => ErrorKind::GuestUnavailable,
             Self::CallTimeout { .. } => ErrorKind::TimedOut,
             Self::Misbehaved { .. } | Self::Channel { .. } => ErrorKind::GuestMisbehaved,
             Self::Refused { kind, .. } => match kind {
@@ -169,7 +188,7 @@ impl Diagnostic for VmmError {
                 "the console's last lines are below; `pyro runtime verify` checks the boot files, \
                  `pyro doctor` the host, and more --mem-mib helps a guest that ran out of memory"
             }
-            Self::ChannelClosed { .. } => {
+            Self::ChannelClosed { .. } | Self::DiedMidway { .. } => {
                 "the guest crashed or ran out of memory: try again, with more --mem-mib if the command needs it"
             }
             Self::CallTimeout { .. } => {
@@ -178,10 +197,9 @@ impl Diagnostic for VmmError {
             Self::Misbehaved { .. } | Self::Channel { .. } => {
                 "do not trust what this guest produced; start a new one"
             }
-            Self::Refused {
-                kind: FailureKind::Exhausted,
-                ..
-            } => "give the guest more --mem-mib, or free its disk",
+            Self::Refused { kind: FailureKind::Exhausted, .. } => {
+                "give the guest more --mem-mib, or free its disk"
+            }
             Self::Spawn { .. } => "run `pyro runtime verify`, then `pyro runtime fetch` to repair the bundle",
             Self::Host { source, .. } if kind_of_io(source) == ErrorKind::Exhausted => {
                 "free some disk space or memory on the host and try again"

@@ -24,22 +24,18 @@ impl HostCompat {
     async fn start(spec: MachineSpec) -> Result<HostProcess, VmmError> {
         let (channel, agent_end) = std::os::unix::net::UnixStream::pair()
             .map_err(|error| VmmError::host("create a socket pair", error))?;
-        channel
-            .set_nonblocking(true)
-            .map_err(|error| VmmError::host("prepare the channel", error))?;
+        channel.set_nonblocking(true).map_err(|error| VmmError::host("prepare the channel", error))?;
         let program = agent_program()?;
         let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
         command.arg("--channel-fd").arg(agent_end.as_raw_fd().to_string());
         command.arg("--workdir").arg(&spec.directory);
         command.current_dir(&spec.directory);
-        let inherited = vec![OwnedFd::from(agent_end), program];
-        let process = KeptProcess::start(command, Confinement::none(), inherited).await?;
+        // The program is closed by being executed, so that nothing the agent starts inherits it.
+        let process = KeptProcess::start(command, Confinement::none(), vec![agent_end.into()]).await?;
+        drop(program);
         let channel =
             UnixStream::from_std(channel).map_err(|error| VmmError::host("prepare the channel", error))?;
-        Ok(HostProcess {
-            process,
-            channel: Some(channel),
-        })
+        Ok(HostProcess { process, channel: Some(channel) })
     }
 }
 

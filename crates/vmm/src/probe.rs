@@ -34,14 +34,9 @@ pub async fn acceleration(
     let refused = if kvm.writable {
         progress.phase("probe acceleration=kvm");
         let booted = boot(bundle, Acceleration::Kvm, KVM_DEADLINE).await;
-        booted
-            .err()
-            .map(|error| format!("/dev/kvm opens, but no guest comes up on it: {}", chain(&error)))
+        booted.err().map(|error| format!("/dev/kvm opens, but no guest comes up on it: {}", chain(&error)))
     } else {
-        Some(format!(
-            "/dev/kvm cannot be used: {}",
-            kvm.problem.unwrap_or_default()
-        ))
+        Some(format!("/dev/kvm cannot be used: {}", kvm.problem.unwrap_or_default()))
     };
     let (acceleration, reason) = match refused {
         None => (Acceleration::Kvm, "a guest boots on /dev/kvm".to_owned()),
@@ -79,10 +74,8 @@ async fn boot(bundle: &Arc<Bundle>, acceleration: Acceleration, deadline: Durati
     };
     let engine = Qemu::new(Arc::clone(bundle), acceleration);
     let mut machine = engine.launch(spec).await?;
-    let answered = match Guest::boot(machine.as_mut(), deadline).await {
-        Ok(guest) => guest.ping().await,
-        Err(error) => Err(error),
-    };
+    // Its agent answers a ping as part of being found.
+    let booted = Guest::boot(machine.as_mut(), deadline).await;
     machine.kill().await;
-    answered.map(drop)
+    booted.map(drop)
 }

@@ -39,16 +39,9 @@ impl KeptProcess {
         confinement: Confinement,
         inherited: Vec<OwnedFd>,
     ) -> Result<Self, VmmError> {
-        let end_signal = if confinement.unconfined {
-            Signal::TERM
-        } else {
-            Signal::KILL
-        };
+        let end_signal = if confinement.unconfined { Signal::TERM } else { Signal::KILL };
         let program = PathBuf::from(command.get_program());
-        let failed = |source| VmmError::Spawn {
-            program: program.clone(),
-            source,
-        };
+        let failed = |source| VmmError::Spawn { program: program.clone(), source };
         let (started, start) = oneshot::channel();
         let (ended, exit) = watch::channel(None);
         let output = Tail::default();
@@ -57,17 +50,9 @@ impl KeptProcess {
             .name("pyro-keeper".to_owned())
             .spawn(move || keep(command, &confinement, inherited, &tail, started, &ended))
             .map_err(failed)?;
-        let (pid, handle) = start
-            .await
-            .map_err(|_| failed(io::Error::other("the keeper thread ended")))?
-            .map_err(failed)?;
-        Ok(Self {
-            pid,
-            end_signal,
-            handle,
-            output,
-            exit,
-        })
+        let (pid, handle) =
+            start.await.map_err(|_| failed(io::Error::other("the keeper thread ended")))?.map_err(failed)?;
+        Ok(Self { pid, end_signal, handle, output, exit })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -90,9 +75,7 @@ impl KeptProcess {
         report
             .ok()
             .and_then(|report| report.clone())
-            .unwrap_or_else(|| ExitReport {
-                status: "unknown".to_owned(),
-            })
+            .unwrap_or_else(|| ExitReport { status: "unknown".to_owned() })
     }
 
     /// [`Self::wait`], but a process that was asked to end and has not after `grace` is killed.
@@ -148,11 +131,7 @@ fn spawn(
     let keeper = rustix::process::getpid();
     let limits = confinement.limits();
     let descriptors: Vec<i32> = inherited.iter().map(AsRawFd::as_raw_fd).collect();
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let in_child = move || {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         if rustix::process::getppid() != Some(keeper) {
@@ -192,10 +171,7 @@ fn drain(child: &mut Child, tail: &Tail) {
     let mut pipes: Vec<File> = [stdout, stderr].into_iter().flatten().collect();
     let mut buffer = [0; 4096];
     while !pipes.is_empty() {
-        let mut waits: Vec<PollFd<'_>> = pipes
-            .iter()
-            .map(|pipe| PollFd::new(pipe, PollFlags::IN))
-            .collect();
+        let mut waits: Vec<PollFd<'_>> = pipes.iter().map(|pipe| PollFd::new(pipe, PollFlags::IN)).collect();
         if let Err(error) = poll(&mut waits, None)
             && error != rustix::io::Errno::INTR
         {

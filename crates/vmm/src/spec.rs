@@ -46,16 +46,7 @@ impl MemMib {
 }
 
 fn in_range(what: &'static str, given: u32, min: u32, max: u32) -> Result<u32, VmmError> {
-    if (min..=max).contains(&given) {
-        Ok(given)
-    } else {
-        Err(VmmError::OutOfRange {
-            what,
-            min,
-            max,
-            given,
-        })
-    }
+    if (min..=max).contains(&given) { Ok(given) } else { Err(VmmError::OutOfRange { what, min, max, given }) }
 }
 
 /// One raw disk image.
@@ -100,9 +91,6 @@ mod tests {
         assert!(VcpuCount::new(0).is_err() && VcpuCount::new(VcpuCount::MAX + 1).is_err());
         assert!(MemMib::new(MemMib::MIN).is_ok() && MemMib::new(MemMib::MAX).is_ok());
         let refused = MemMib::new(64).unwrap_err();
-        assert_eq!(
-            refused.to_string(),
-            "mem_mib must be between 192 and 65536, not 64"
-        );
+        assert_eq!(refused.to_string(), "mem_mib must be between 192 and 65536, not 64");
     }
 }

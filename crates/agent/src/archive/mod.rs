@@ -22,13 +22,6 @@ pub async fn pack(agent: &Agent, call: &Call, request: Pack) -> Result<Transferr
 pub async fn unpack(agent: &Agent, call: &Call, request: Unpack) -> Result<Transferred, Fail> {
     let path = absolute(&request.path)?;
     let Unpack { uid, gid, .. } = request;
-    let owner = if request.override_owner {
-        Owner::Fixed { uid, gid }
-    } else {
-        Owner::default()
-    };
-    receive(agent, call, move |input| {
-        Unpacker::new(Tree::open(&path)?, owner).unpack(input)
-    })
-    .await
+    let owner = if request.override_owner { Owner::Fixed { uid, gid } } else { Owner::default() };
+    receive(agent, call, move |input| Unpacker::new(Tree::open(&path)?, owner).unpack(input)).await
 }

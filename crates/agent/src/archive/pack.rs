@@ -129,13 +129,7 @@ impl<W: Write> Packer<'_, W> {
             FileType::Directory => {
                 let mut name = bytes(path).to_vec();
                 name.push(b'/');
-                self.append(
-                    header(EntryType::Directory, &stat, 0),
-                    &name,
-                    &[],
-                    io::empty(),
-                    path,
-                )?;
+                self.append(header(EntryType::Directory, &stat, 0), &name, &[], io::empty(), path)?;
                 return Ok(stat.st_dev == self.device);
             }
             FileType::RegularFile => self.file(parent, name, path)?,
@@ -181,13 +175,7 @@ impl<W: Write> Packer<'_, W> {
         // Exactly as long as the header says, whatever happens to the file.
         let content = BufReader::with_capacity(MAX_CHUNK_BYTES, File::from(file));
         let content = content.take(size).chain(io::repeat(0)).take(size);
-        self.append(
-            header(EntryType::Regular, &stat, size),
-            bytes(path),
-            &[],
-            content,
-            path,
-        )
+        self.append(header(EntryType::Regular, &stat, size), bytes(path), &[], content, path)
     }
 
     fn append(

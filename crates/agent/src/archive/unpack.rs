@@ -42,11 +42,7 @@ pub enum Owner {
 
 impl Default for Owner {
     fn default() -> Self {
-        if geteuid().is_root() {
-            Self::Archived
-        } else {
-            Self::Unpacker
-        }
+        if geteuid().is_root() { Self::Archived } else { Self::Unpacker }
     }
 }
 
@@ -102,10 +98,7 @@ impl Unpacker {
             if is_directory {
                 return Ok(());
             }
-            return Err(Fail::unsafe_path(
-                "an entry takes the place of the destination",
-                raw,
-            ));
+            return Err(Fail::unsafe_path("an entry takes the place of the destination", raw));
         };
         let parent = self.parent(parent).map_err(|error| refuse_parent(error, &raw))?;
         let made = match kind {
@@ -118,10 +111,7 @@ impl Unpacker {
             }
             EntryType::Symlink => make_symlink(&parent, name, &attributes, &link_name(&entry)),
             EntryType::Link => self.make_link(&parent, name, &link_name(&entry)),
-            _ => Err(Fail::unsafe_path(
-                "an entry is neither a file, a directory nor a link",
-                Vec::new(),
-            )),
+            _ => Err(Fail::unsafe_path("an entry is neither a file, a directory nor a link", Vec::new())),
         };
         made.map_err(|fail| fail.at(raw))
     }
@@ -159,14 +149,11 @@ impl Unpacker {
             .map_err(|error| Fail::os("create the file", error))?;
         let mut file = File::from(file);
         loop {
-            let count = content
-                .read(&mut self.buffer)
-                .map_err(|error| unreadable(&error))?;
+            let count = content.read(&mut self.buffer).map_err(|error| unreadable(&error))?;
             if count == 0 {
                 break;
             }
-            file.write_all(&self.buffer[..count])
-                .map_err(|error| Fail::os("write the file", error))?;
+            file.write_all(&self.buffer[..count]).map_err(|error| Fail::os("write the file", error))?;
         }
         attributes.apply(file)
     }
@@ -176,10 +163,7 @@ impl Unpacker {
         let target = relative(target)?;
         let (directory, target_name) = split(&target)
             .ok_or_else(|| Fail::unsafe_path("a hard link names the destination", Vec::new()))?;
-        let directory = self
-            .tree
-            .directory(directory)
-            .map_err(|error| refuse_parent(error, &[]))?;
+        let directory = self.tree.directory(directory).map_err(|error| refuse_parent(error, &[]))?;
         let is_itself = |stat: &rustix::fs::Stat| {
             statat(&directory, target_name, AtFlags::SYMLINK_NOFOLLOW)
                 .is_ok_and(|other| (other.st_dev, other.st_ino) == (stat.st_dev, stat.st_ino))
@@ -200,9 +184,7 @@ impl Unpacker {
                 .tree
                 .readable_directory(&path)
                 .map_err(|error| refuse_parent(error, path.as_os_str().as_bytes()))?;
-            attributes
-                .apply(directory)
-                .map_err(|fail| fail.at(path.as_os_str().as_bytes()))?;
+            attributes.apply(directory).map_err(|fail| fail.at(path.as_os_str().as_bytes()))?;
         }
         Ok(())
     }
@@ -226,23 +208,14 @@ impl Attributes {
         };
         // The largest number means "unchanged" to the system call.
         let owner = owner.filter(|(uid, gid)| *uid != u32::MAX && *gid != u32::MAX);
-        let modified = header
-            .mtime()
-            .ok()
-            .and_then(|seconds| i64::try_from(seconds).ok())
-            .unwrap_or_default();
+        let modified =
+            header.mtime().ok().and_then(|seconds| i64::try_from(seconds).ok()).unwrap_or_default();
         Self {
             mode: Mode::from_raw_mode(header.mode().unwrap_or_default() & PERMISSIONS),
             owner: owner.map(|(uid, gid)| (Uid::from_raw(uid), Gid::from_raw(gid))),
             times: Timestamps {
-                last_access: Timespec {
-                    tv_sec: 0,
-                    tv_nsec: UTIME_OMIT,
-                },
-                last_modification: Timespec {
-                    tv_sec: modified,
-                    tv_nsec: 0,
-                },
+                last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+                last_modification: Timespec { tv_sec: modified, tv_nsec: 0 },
             },
         }
     }
@@ -267,14 +240,10 @@ fn make_directory(parent: &OwnedFd, name: &OsStr) -> Result<(), Fail> {
         .map_err(|error| Fail::os("look at the entry", error))?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => Ok(()),
-        FileType::Symlink => Err(Fail::unsafe_path(
-            "a symbolic link is where a directory should be",
-            Vec::new(),
-        )),
-        _ => Err(Fail::new(
-            FailureKind::AlreadyExists,
-            "something else is where a directory should be",
-        )),
+        FileType::Symlink => {
+            Err(Fail::unsafe_path("a symbolic link is where a directory should be", Vec::new()))
+        }
+        _ => Err(Fail::new(FailureKind::AlreadyExists, "something else is where a directory should be")),
     }
 }
 

@@ -23,9 +23,7 @@ const RNDRESEEDCRNG: Opcode = opcode::none(b'R', 7);
 /// Fails when a field of the identity is malformed.
 pub fn check(request: &Configure) -> Result<(), Fail> {
     if request.entropy.len() > MAX_ENTROPY_BYTES {
-        return Err(Fail::invalid(format!(
-            "entropy is over {MAX_ENTROPY_BYTES} bytes"
-        )));
+        return Err(Fail::invalid(format!("entropy is over {MAX_ENTROPY_BYTES} bytes")));
     }
     let name = request.hostname.as_bytes();
     let in_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
@@ -35,9 +33,7 @@ pub fn check(request: &Configure) -> Result<(), Fail> {
     let id = request.machine_id.as_bytes();
     let in_id = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     if id.len() != MACHINE_ID_DIGITS || !id.iter().all(in_id) {
-        return Err(Fail::invalid(
-            "the machine id is not 32 lower-case hexadecimal digits",
-        ));
+        return Err(Fail::invalid("the machine id is not 32 lower-case hexadecimal digits"));
     }
     Ok(())
 }
@@ -65,11 +61,7 @@ fn add_entropy(entropy: &[u8]) -> std::io::Result<()> {
     let random = File::open("/dev/urandom")?;
     for chunk in entropy.chunks(POOL_BYTES) {
         let bytes = c_int::try_from(chunk.len()).unwrap_or_default();
-        let mut pool = RandPool {
-            entropy_bits: bytes * 8,
-            buffer_bytes: bytes,
-            buffer: [0; POOL_BYTES],
-        };
+        let mut pool = RandPool { entropy_bits: bytes * 8, buffer_bytes: bytes, buffer: [0; POOL_BYTES] };
         pool.buffer[..chunk.len()].copy_from_slice(chunk);
         credit(random.as_fd(), pool)?;
     }
@@ -115,10 +107,7 @@ fn raise_loopback() -> std::io::Result<()> {
     let mut answer = [0; 256];
     let (received, _) = rustix::net::recv(&socket, &mut answer, RecvFlags::empty())?;
     // An acknowledgement is a header of 16 bytes and a negated errno.
-    let code = answer[..received]
-        .get(16..20)
-        .and_then(|code| code.first_chunk())
-        .copied();
+    let code = answer[..received].get(16..20).and_then(|code| code.first_chunk()).copied();
     match code.map(i32::from_ne_bytes) {
         Some(0) => Ok(()),
         Some(code) => Err(std::io::Error::from_raw_os_error(-code)),
@@ -148,11 +137,7 @@ mod tests {
     use super::*;
 
     fn identity(hostname: &str, machine_id: &str) -> Configure {
-        Configure {
-            hostname: hostname.into(),
-            machine_id: machine_id.into(),
-            ..Configure::default()
-        }
+        Configure { hostname: hostname.into(), machine_id: machine_id.into(), ..Configure::default() }
     }
 
     #[test]
@@ -169,10 +154,7 @@ mod tests {
             ("a", "0123456789ABCDEF0123456789ABCDEF"),
             ("a", "0123456789abcdef0123456789abcdef0"),
         ] {
-            assert!(
-                check(&identity(hostname, machine_id)).is_err(),
-                "{hostname:?} {machine_id:?}"
-            );
+            assert!(check(&identity(hostname, machine_id)).is_err(), "{hostname:?} {machine_id:?}");
         }
     }
 }

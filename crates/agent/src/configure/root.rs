@@ -34,9 +34,7 @@ const MODULES_DIR: &str = "/usr/lib/modules";
 const OVERLAY_OPTIONS: &CStr =
     c"lowerdir=/image,upperdir=/scratch/upper,workdir=/scratch/work,index=off,metacopy=off,redirect_dir=on,xino=auto";
 
-const PSEUDO: MountFlags = MountFlags::NOSUID
-    .union(MountFlags::NODEV)
-    .union(MountFlags::NOEXEC);
+const PSEUDO: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 
 /// Mounts what `layout` names, makes it the root, and fills in what a root needs.
 pub fn assemble(agent: &Agent, request: &Configure, layout: &Root) -> Result<(), Fail> {
@@ -57,13 +55,7 @@ pub fn assemble(agent: &Agent, request: &Configure, layout: &Root) -> Result<(),
     for directory in ["/scratch/upper", "/scratch/work"] {
         create_directory(Path::new(directory))?;
     }
-    attach(
-        Path::new("overlay"),
-        ROOT_DIR,
-        "overlay",
-        MountFlags::NOATIME,
-        Some(OVERLAY_OPTIONS),
-    )?;
+    attach(Path::new("overlay"), ROOT_DIR, "overlay", MountFlags::NOATIME, Some(OVERLAY_OPTIONS))?;
     switch_root()?;
     attach_the_rest(modules.as_deref())?;
     write_names(request)
@@ -97,10 +89,7 @@ fn wait_for_disk(serial: &str) -> Result<PathBuf, Fail> {
             }
         }
         if started.elapsed() > DISK_DEADLINE {
-            let message = format!(
-                "no disk has the serial {serial:?}; there are {:?}",
-                describe_disks()
-            );
+            let message = format!("no disk has the serial {serial:?}; there are {:?}", describe_disks());
             return Err(Fail::new(FailureKind::NotFound, message));
         }
         std::thread::sleep(DISK_POLL);
@@ -162,12 +151,7 @@ fn remove_files(directory: &Path, device: u64) {
 fn attach_the_rest(modules: Option<&Path>) -> Result<(), Fail> {
     let in_memory = MountFlags::NOSUID | MountFlags::NODEV;
     let mounts: [(&str, &str, MountFlags, Option<&CStr>); 4] = [
-        (
-            "/dev/pts",
-            "devpts",
-            MountFlags::NOSUID | MountFlags::NOEXEC,
-            Some(c"gid=5,mode=620,ptmxmode=666"),
-        ),
+        ("/dev/pts", "devpts", MountFlags::NOSUID | MountFlags::NOEXEC, Some(c"gid=5,mode=620,ptmxmode=666")),
         ("/dev/shm", "tmpfs", in_memory, Some(c"mode=1777")),
         ("/run", "tmpfs", in_memory, Some(c"mode=0755")),
         ("/sys/fs/cgroup", "cgroup2", PSEUDO, None),
@@ -182,13 +166,7 @@ fn attach_the_rest(modules: Option<&Path>) -> Result<(), Fail> {
     }
     if let Some(modules) = modules {
         create_directory(Path::new(MODULES_DIR))?;
-        attach(
-            modules,
-            MODULES_DIR,
-            "erofs",
-            MountFlags::RDONLY | in_memory,
-            None,
-        )?;
+        attach(modules, MODULES_DIR, "erofs", MountFlags::RDONLY | in_memory, None)?;
         offer_modules_in_lib()?;
     }
     for (directory, mode) in [("/tmp", 0o1777), (WORKSPACE_DIR, 0o755)] {
@@ -210,9 +188,7 @@ fn offer_modules_in_lib() -> Result<(), Fail> {
 }
 
 fn write_names(request: &Configure) -> Result<(), Fail> {
-    let Configure {
-        hostname, machine_id, ..
-    } = request;
+    let Configure { hostname, machine_id, .. } = request;
     create_directory(Path::new("/etc"))?;
     let hosts =
         format!("127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.1.1 {hostname}\n");

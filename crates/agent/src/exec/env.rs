@@ -13,12 +13,8 @@ pub type Environment = BTreeMap<OsString, OsString>;
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Variables about the user, which an ordinary process has and PID 1 must make up.
-const OF_THE_USER: [(&str, &str); 4] = [
-    ("PATH", DEFAULT_PATH),
-    ("HOME", "/root"),
-    ("USER", "root"),
-    ("LOGNAME", "root"),
-];
+const OF_THE_USER: [(&str, &str); 4] =
+    [("PATH", DEFAULT_PATH), ("HOME", "/root"), ("USER", "root"), ("LOGNAME", "root")];
 
 /// The environment of a command that runs in `cwd`. Nothing else of the agent's own environment is passed on.
 pub fn defaults(mode: &Mode, cwd: &Path) -> Environment {

@@ -48,8 +48,7 @@ fn of_elf(file: &File, header: &[u8]) -> Option<Vec<u8>> {
         }
         let length = u64::from_le_bytes(field(&entry, 32)?).min(LINE_BYTES);
         let mut name = vec![0; usize::try_from(length).ok()?];
-        file.read_exact_at(&mut name, u64::from_le_bytes(field(&entry, 8)?))
-            .ok()?;
+        file.read_exact_at(&mut name, u64::from_le_bytes(field(&entry, 8)?)).ok()?;
         return name.split(|byte| *byte == 0).next().map(<[u8]>::to_vec);
     }
     None

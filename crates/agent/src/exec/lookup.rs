@@ -81,12 +81,7 @@ mod tests {
 
     fn tree() -> tempfile::TempDir {
         let tree = tempfile::tempdir().unwrap();
-        for (path, mode) in [
-            ("a/tool", 0o644),
-            ("b/tool", 0o755),
-            ("b/plain", 0o600),
-            ("here", 0o700),
-        ] {
+        for (path, mode) in [("a/tool", 0o644), ("b/tool", 0o755), ("b/plain", 0o600), ("here", 0o700)] {
             let path = tree.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(&path, "").unwrap();
@@ -118,11 +113,7 @@ mod tests {
         ];
         for (program, path, expected) in cases {
             let found = find(OsStr::new(program), OsStr::new(path), tree.path()).map_err(|fail| fail.kind);
-            assert_eq!(
-                found,
-                expected.map(|path| tree.path().join(path)),
-                "{program} in {path}"
-            );
+            assert_eq!(found, expected.map(|path| tree.path().join(path)), "{program} in {path}");
         }
     }
 

@@ -53,13 +53,7 @@ async fn supervise(
     limit: Option<Duration>,
     started: Instant,
 ) -> Result<Exited, Fail> {
-    let Running {
-        group,
-        mut exit,
-        stdin,
-        stdout,
-        stderr,
-    } = running;
+    let Running { group, mut exit, stdin, stdout, stderr } = running;
     let (cut_off, cut) = watch::channel(false);
     let outputs = async {
         try_join!(
@@ -108,11 +102,8 @@ async fn supervise(
 
 fn exited(status: WaitStatus, timed_out: bool, duration: Duration, output_cut: bool) -> Exited {
     let signal = status.terminating_signal().unwrap_or(0);
-    let exit_code = if timed_out {
-        TIMED_OUT_EXIT_CODE
-    } else {
-        status.exit_status().unwrap_or(128 + signal)
-    };
+    let exit_code =
+        if timed_out { TIMED_OUT_EXIT_CODE } else { status.exit_status().unwrap_or(128 + signal) };
     Exited {
         exit_code,
         signal,

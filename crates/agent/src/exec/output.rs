@@ -39,9 +39,7 @@ pub async fn relay(
     let mut left = ioctl_fionread(&pipe).unwrap_or(0);
     loop {
         // One byte more than nothing tells the end of the pipe from one that is still open.
-        let room = usize::try_from(left)
-            .unwrap_or(MAX_CHUNK_BYTES)
-            .clamp(1, MAX_CHUNK_BYTES);
+        let room = usize::try_from(left).unwrap_or(MAX_CHUNK_BYTES).clamp(1, MAX_CHUNK_BYTES);
         buffer.resize(room, 0);
         match rustix::io::read(&pipe, &mut buffer[..]) {
             Ok(0) => return Ok(false),
@@ -57,8 +55,5 @@ pub async fn relay(
 }
 
 fn output(stream: OutputStream, buffer: &mut BytesMut) -> reply::Reply {
-    reply::Reply::Output(Output {
-        stream: stream.into(),
-        data: buffer.split().freeze(),
-    })
+    reply::Reply::Output(Output { stream: stream.into(), data: buffer.split().freeze() })
 }

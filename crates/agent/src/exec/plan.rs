@@ -42,23 +42,13 @@ impl Plan {
             let (name, value) = variable(entry)?;
             env.insert(name, value);
         }
-        Ok(Self {
-            argv,
-            cwd,
-            env,
-            timeout: time_limit(request.timeout_ms)?,
-            stdin: request.stdin,
-        })
+        Ok(Self { argv, cwd, env, timeout: time_limit(request.timeout_ms)?, stdin: request.stdin })
     }
 }
 
 fn check_size(request: &Exec) -> Result<(), Fail> {
     let arguments: usize = request.argv.iter().map(|argument| argument.len() + 1).sum();
-    let variables: usize = request
-        .env
-        .iter()
-        .map(|entry| entry.name.len() + entry.value.len() + 2)
-        .sum();
+    let variables: usize = request.env.iter().map(|entry| entry.name.len() + entry.value.len() + 2).sum();
     if arguments + variables > MAX_ARGUMENT_BYTES {
         let message = format!("arguments and environment are over {MAX_ARGUMENT_BYTES} bytes together");
         return Err(Fail::invalid(message));
@@ -88,7 +78,7 @@ fn working_directory(agent: &Agent, cwd: &Bytes) -> Result<PathBuf, Fail> {
     }
     if cwd.first() != Some(&b'/') || cwd.len() >= MAX_PATH_BYTES {
         return Err(
-            Fail::invalid("the working directory must be an absolute path within the limit").at(&cwd[..]),
+            Fail::invalid("the working directory must be an absolute path within the limit").at(&cwd[..])
         );
     }
     without_nul("the working directory", cwd).map(PathBuf::from)
@@ -97,10 +87,7 @@ fn working_directory(agent: &Agent, cwd: &Bytes) -> Result<PathBuf, Fail> {
 fn time_limit(milliseconds: u64) -> Result<Option<Duration>, Fail> {
     let limit = Duration::from_millis(milliseconds);
     if limit > MAX_TIMEOUT {
-        return Err(Fail::invalid(format!(
-            "a timeout is at most {} seconds",
-            MAX_TIMEOUT.as_secs()
-        )));
+        return Err(Fail::invalid(format!("a timeout is at most {} seconds", MAX_TIMEOUT.as_secs())));
     }
     Ok((!limit.is_zero()).then_some(limit))
 }
@@ -113,19 +100,13 @@ mod tests {
 
     fn request(argv: &[&str]) -> Exec {
         Exec {
-            argv: argv
-                .iter()
-                .map(|argument| Bytes::copy_from_slice(argument.as_bytes()))
-                .collect(),
+            argv: argv.iter().map(|argument| Bytes::copy_from_slice(argument.as_bytes())).collect(),
             ..Exec::default()
         }
     }
 
     fn variable(name: &'static str, value: &'static str) -> EnvVar {
-        EnvVar {
-            name: name.into(),
-            value: value.into(),
-        }
+        EnvVar { name: name.into(), value: value.into() }
     }
 
     #[test]
@@ -137,30 +118,12 @@ mod tests {
             request(&[""]),
             request(&["a\0b"]),
             request(&[&long]),
-            Exec {
-                cwd: "relative".into(),
-                ..request(&["a"])
-            },
-            Exec {
-                cwd: "/a\0".into(),
-                ..request(&["a"])
-            },
-            Exec {
-                env: vec![variable("", "")],
-                ..request(&["a"])
-            },
-            Exec {
-                env: vec![variable("a=b", "")],
-                ..request(&["a"])
-            },
-            Exec {
-                env: vec![variable("a", "\0")],
-                ..request(&["a"])
-            },
-            Exec {
-                timeout_ms: u64::MAX,
-                ..request(&["a"])
-            },
+            Exec { cwd: "relative".into(), ..request(&["a"]) },
+            Exec { cwd: "/a\0".into(), ..request(&["a"]) },
+            Exec { env: vec![variable("", "")], ..request(&["a"]) },
+            Exec { env: vec![variable("a=b", "")], ..request(&["a"]) },
+            Exec { env: vec![variable("a", "\0")], ..request(&["a"]) },
+            Exec { timeout_ms: u64::MAX, ..request(&["a"]) },
         ];
         for request in cases {
             let refused = Plan::new(&agent, &request).unwrap_err();
@@ -172,14 +135,7 @@ mod tests {
     fn the_last_entry_of_a_variable_wins_over_the_default() {
         let agent = Agent::new(Mode::Init);
         let env = vec![variable("LANG", "first"), variable("LANG", "second")];
-        let plan = Plan::new(
-            &agent,
-            &Exec {
-                env,
-                ..request(&["a"])
-            },
-        )
-        .unwrap();
+        let plan = Plan::new(&agent, &Exec { env, ..request(&["a"]) }).unwrap();
         assert_eq!(plan.env.get(std::ffi::OsStr::new("LANG")).unwrap(), "second");
         assert_eq!(plan.cwd, PathBuf::from(pyro_protocol::WORKSPACE_DIR));
         assert_eq!(plan.timeout, None);

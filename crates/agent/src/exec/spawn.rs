@@ -85,17 +85,11 @@ fn spawn_here(agent: &Rc<Agent>, plan: &Plan) -> Result<Running, Fail> {
     let [program, arguments @ ..] = plan.argv.as_slice() else {
         return Err(Fail::invalid("there is no program to run"));
     };
-    let path = plan
-        .env
-        .get(OsStr::new("PATH"))
-        .map_or(env::DEFAULT_PATH.as_ref(), |path| path.as_os_str());
+    let path = plan.env.get(OsStr::new("PATH")).map_or(env::DEFAULT_PATH.as_ref(), |path| path.as_os_str());
     let file = lookup::find(program, path, &plan.cwd)?;
     let (stdin, child_stdin) = if plan.stdin {
         let (sender, receiver) = pipe::pipe().map_err(no_pipe)?;
-        (
-            Some(sender),
-            Stdio::from(receiver.into_blocking_fd().map_err(no_pipe)?),
-        )
+        (Some(sender), Stdio::from(receiver.into_blocking_fd().map_err(no_pipe)?))
     } else {
         (None, Stdio::null())
     };
@@ -115,16 +109,7 @@ fn spawn_here(agent: &Rc<Agent>, plan: &Plan) -> Result<Running, Fail> {
     let leader = Pid::from_child(&child);
     // No await since the spawn: the reaper has not seen this child yet.
     let exit = agent.reaper.register(leader);
-    Ok(Running {
-        group: Group {
-            agent: Rc::clone(agent),
-            leader,
-        },
-        exit,
-        stdin,
-        stdout,
-        stderr,
-    })
+    Ok(Running { group: Group { agent: Rc::clone(agent), leader }, exit, stdin, stdout, stderr })
 }
 
 fn output_pipe() -> Result<(pipe::Receiver, OwnedFd), Fail> {

@@ -18,19 +18,12 @@ fn path_bytes(path: &Path) -> Bytes {
 
 async fn pack(guest: &Guest, path: &Path) -> Result<(Vec<u8>, Transferred), Failure> {
     let path = path_bytes(path);
-    guest
-        .call(request::Call::Pack(Pack { path }))
-        .await
-        .transferred()
-        .await
+    guest.call(request::Call::Pack(Pack { path })).await.transferred().await
 }
 
 async fn unpack(guest: &Guest, path: &Path, archive: &[u8]) -> Result<Transferred, Failure> {
     let path = path_bytes(path);
-    let request = Unpack {
-        path,
-        ..Unpack::default()
-    };
+    let request = Unpack { path, ..Unpack::default() };
     let mut call = guest.call(request::Call::Unpack(request)).await;
     call.data(archive).await;
     call.end().await;
@@ -93,10 +86,7 @@ fn describe(tree: &Path, directory: &Path, lines: &mut Vec<String>) {
     for path in paths {
         let metadata = path.symlink_metadata().unwrap();
         let content = if metadata.is_symlink() {
-            fs::read_link(&path)
-                .unwrap()
-                .into_os_string()
-                .into_encoded_bytes()
+            fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes()
         } else if metadata.is_file() {
             fs::read(&path).unwrap()
         } else {
@@ -144,36 +134,14 @@ fn other_tools_read_what_is_packed_and_write_what_is_unpacked() {
         populate(&guest.path("from"));
         let (archive, _) = pack(guest, &guest.path("from")).await.unwrap();
         fs::write(guest.path("archive.tar"), archive).unwrap();
-        let extract = guest
-            .exec(command(["tar", "-xpf", "archive.tar", "-C", "to"]))
-            .await;
-        assert_eq!(
-            extract.exited.exit_code,
-            0,
-            "{}",
-            String::from_utf8_lossy(&extract.stderr)
-        );
+        let extract = guest.exec(command(["tar", "-xpf", "archive.tar", "-C", "to"])).await;
+        assert_eq!(extract.exited.exit_code, 0, "{}", String::from_utf8_lossy(&extract.stderr));
         assert_eq!(description(&guest.path("from")), description(&guest.path("to")));
         // pax cannot hold the new line in the name in a way that the reader here understands; GNU can.
-        let create = guest
-            .exec(command([
-                "tar",
-                "--format=gnu",
-                "-cf",
-                "again.tar",
-                "-C",
-                "from",
-                ".",
-            ]))
-            .await;
+        let create =
+            guest.exec(command(["tar", "--format=gnu", "-cf", "again.tar", "-C", "from", "."])).await;
         assert_eq!(create.exited.exit_code, 0);
-        unpack(
-            guest,
-            &guest.path("back"),
-            &fs::read(guest.path("again.tar")).unwrap(),
-        )
-        .await
-        .unwrap();
+        unpack(guest, &guest.path("back"), &fs::read(guest.path("again.tar")).unwrap()).await.unwrap();
         assert_eq!(description(&guest.path("from")), description(&guest.path("back")));
     });
 }
@@ -185,21 +153,9 @@ fn pax_archives_are_unpacked() {
         fs::create_dir(guest.path("from")).unwrap();
         fs::create_dir(guest.path("to")).unwrap();
         fs::write(guest.path("from").join(&long), "content").unwrap();
-        let create = guest
-            .exec(command([
-                "tar",
-                "--format=posix",
-                "-cf",
-                "a.tar",
-                "-C",
-                "from",
-                ".",
-            ]))
-            .await;
+        let create = guest.exec(command(["tar", "--format=posix", "-cf", "a.tar", "-C", "from", "."])).await;
         assert_eq!(create.exited.exit_code, 0);
-        unpack(guest, &guest.path("to"), &fs::read(guest.path("a.tar")).unwrap())
-            .await
-            .unwrap();
+        unpack(guest, &guest.path("to"), &fs::read(guest.path("a.tar")).unwrap()).await.unwrap();
         assert_eq!(fs::read(guest.path("to").join(&long)).unwrap(), b"content");
     });
 }
@@ -218,11 +174,7 @@ fn one_file_or_link_is_packed_by_its_name() {
         }
         assert_eq!(fs::read(guest.path("to/file")).unwrap(), b"content");
         assert_eq!(fs::read_link(guest.path("to/link")).unwrap(), Path::new("file"));
-        assert_eq!(
-            pack(guest, &guest.path("pipe")).await.unwrap().1.entries,
-            0,
-            "left out"
-        );
+        assert_eq!(pack(guest, &guest.path("pipe")).await.unwrap().1.entries, 0, "left out");
         let failure = pack(guest, &guest.path("absent")).await.unwrap_err();
         assert_failure(&failure, FailureKind::NotFound, "");
     });
@@ -240,34 +192,13 @@ fn no_entry_leaves_the_destination() {
             (crafted().file("/etc/pyro-attack"), "/etc/pyro-attack"),
             (crafted().file("../attack"), "../attack"),
             (crafted().file("a/../../attack"), "a/../../attack"),
-            (
-                crafted().entry(Symlink, "out", out, b"").file("out/victim"),
-                "out/victim",
-            ),
-            (
-                crafted().entry(Symlink, "out", "..", b"").file("out/attack"),
-                "out/attack",
-            ),
-            (
-                crafted()
-                    .entry(Symlink, "out", out, b"")
-                    .entry(Directory, "out", "", b""),
-                "out",
-            ),
-            (
-                crafted()
-                    .entry(Symlink, "out", out, b"")
-                    .entry(Directory, "out/new/", "", b""),
-                "out/new/",
-            ),
+            (crafted().entry(Symlink, "out", out, b"").file("out/victim"), "out/victim"),
+            (crafted().entry(Symlink, "out", "..", b"").file("out/attack"), "out/attack"),
+            (crafted().entry(Symlink, "out", out, b"").entry(Directory, "out", "", b""), "out"),
+            (crafted().entry(Symlink, "out", out, b"").entry(Directory, "out/new/", "", b""), "out/new/"),
             (crafted().entry(Link, "hard", "/etc/passwd", b""), "hard"),
             (crafted().entry(Link, "hard", "../../etc/passwd", b""), "hard"),
-            (
-                crafted()
-                    .entry(Symlink, "out", out, b"")
-                    .entry(Link, "hard", "out/victim", b""),
-                "hard",
-            ),
+            (crafted().entry(Symlink, "out", out, b"").entry(Link, "hard", "out/victim", b""), "hard"),
             (crafted().entry(Char, "device", "", b""), "device"),
             (crafted().entry(Block, "device", "", b""), "device"),
             (crafted().entry(Fifo, "pipe", "", b""), "pipe"),
@@ -314,16 +245,10 @@ fn what_is_no_archive_or_no_destination_is_refused() {
         let cases: [(&Path, Vec<u8>, FailureKind); 6] = [
             (&to, vec![b'x'; 5000], FailureKind::Invalid),
             (&to, whole[..515].to_vec(), FailureKind::Invalid),
+            (&to, Crafted::new().file("taken").bytes(), FailureKind::AlreadyExists),
             (
                 &to,
-                Crafted::new().file("taken").bytes(),
-                FailureKind::AlreadyExists,
-            ),
-            (
-                &to,
-                Crafted::new()
-                    .entry(EntryType::Link, "hard", "absent", b"")
-                    .bytes(),
+                Crafted::new().entry(EntryType::Link, "hard", "absent", b"").bytes(),
                 FailureKind::NotFound,
             ),
             (&guest.path("absent"), whole.clone(), FailureKind::NotFound),

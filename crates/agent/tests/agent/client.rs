@@ -41,10 +41,7 @@ pub fn with_agent(test: impl AsyncFnOnce(&Guest)) {
 
 /// Runs `test` on a runtime like the agent's own.
 pub fn run(test: impl Future<Output = ()>) {
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build_local(LocalOptions::default())
-        .unwrap();
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).unwrap();
     runtime.block_on(async { timeout(DEADLINE, test).await.expect("the test hangs") });
 }
 
@@ -115,11 +112,7 @@ impl Guest {
         assert_eq!(answer[ANSWER.len()..], nonce);
         let (opener, requests) = mpsc::channel(1);
         let driver = tokio::task::spawn_local(drive(channel, requests));
-        Self {
-            process,
-            opener,
-            driver,
-        }
+        Self { process, opener, driver }
     }
 
     pub async fn configure(&self) {
@@ -148,19 +141,13 @@ impl Guest {
     }
 
     pub async fn call(&self, call: request::Call) -> Conversation {
-        self.request(Request {
-            generation: GENERATION,
-            call: Some(call),
-        })
-        .await
+        self.request(Request { generation: GENERATION, call: Some(call) }).await
     }
 
     pub async fn request(&self, request: Request) -> Conversation {
         let mut frames = Framed::new(self.open().await, FrameCodec::default());
         frames.send(request).await.unwrap();
-        Conversation {
-            frames: frames.map_codec(|_: FrameCodec<Request, Reply>| FrameCodec::default()),
-        }
+        Conversation { frames: frames.map_codec(|_: FrameCodec<Request, Reply>| FrameCodec::default()) }
     }
 
     /// The first reply to `call`.
@@ -175,11 +162,7 @@ impl Guest {
 
     /// Closes the connection and waits for the end of the agent.
     pub async fn close(self) -> ExitStatus {
-        let Self {
-            process,
-            opener,
-            driver,
-        } = self;
+        let Self { process, opener, driver } = self;
         drop(opener);
         driver.await.unwrap();
         process.ended().await
@@ -222,10 +205,7 @@ pub fn configure() -> request::Call {
 /// A command.
 pub fn command<const N: usize>(argv: [&str; N]) -> Exec {
     Exec {
-        argv: argv
-            .iter()
-            .map(|word| Bytes::copy_from_slice(word.as_bytes()))
-            .collect(),
+        argv: argv.iter().map(|word| Bytes::copy_from_slice(word.as_bytes())).collect(),
         ..Exec::default()
     }
 }

@@ -21,31 +21,22 @@ fn path_bytes(path: &Path) -> Bytes {
 }
 
 fn variable(name: &str, value: &str) -> EnvVar {
-    EnvVar {
-        name: Bytes::copy_from_slice(name.as_bytes()),
-        value: Bytes::copy_from_slice(value.as_bytes()),
-    }
+    EnvVar { name: Bytes::copy_from_slice(name.as_bytes()), value: Bytes::copy_from_slice(value.as_bytes()) }
 }
 
 /// Resident memory of the process, in KiB.
 fn resident_kib(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 #[test]
 fn exit_codes_and_signals_are_reported() {
     with_agent(async |guest| {
-        for (script, exit_code, signal) in [
-            ("exit 0", 0, 0),
-            ("exit 7", 7, 0),
-            ("kill -TERM $$", 143, 15),
-            ("kill -KILL $$", 137, 9),
-        ] {
+        for (script, exit_code, signal) in
+            [("exit 0", 0, 0), ("exit 7", 7, 0), ("kill -TERM $$", 143, 15), ("kill -KILL $$", 137, 9)]
+        {
             let exited = guest.exec(shell(script)).await.exited;
             assert_eq!((exited.exit_code, exited.signal), (exit_code, signal), "{script}");
             assert!(!exited.timed_out && !exited.output_cut);
@@ -65,10 +56,7 @@ fn stdout_and_stderr_stay_apart() {
 #[test]
 fn stdin_is_fed_and_ended() {
     with_agent(async |guest| {
-        let exec = Exec {
-            stdin: true,
-            ..command(["cat"])
-        };
+        let exec = Exec { stdin: true, ..command(["cat"]) };
         let mut cat = guest.call(request::Call::Exec(exec)).await;
         let sent: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
         assert!(cat.data(&sent[..40_000]).await);
@@ -80,21 +68,14 @@ fn stdin_is_fed_and_ended() {
         assert!(outcome.stdout == sent[..100_000]);
 
         let outcome = guest.exec(command(["cat"])).await;
-        assert_eq!(
-            (outcome.exited.exit_code, outcome.text()),
-            (0, ""),
-            "without input it is empty"
-        );
+        assert_eq!((outcome.exited.exit_code, outcome.text()), (0, ""), "without input it is empty");
     });
 }
 
 #[test]
 fn a_command_that_does_not_read_its_input_is_no_failure() {
     with_agent(async |guest| {
-        let exec = Exec {
-            stdin: true,
-            ..shell("exec <&-; exit 3")
-        };
+        let exec = Exec { stdin: true, ..shell("exec <&-; exit 3") };
         let mut call = guest.call(request::Call::Exec(exec)).await;
         call.started().await;
         // More than all the buffers between hold; the agent drops the stream when the command is gone.
@@ -128,28 +109,18 @@ fn a_long_output_stalls_neither_other_calls_nor_fills_memory() {
             }
         };
         assert_eq!((received, exited.exit_code), (BYTES, 0));
-        assert!(
-            resident_kib(guest.pid()) < 32 * 1024,
-            "{} KiB",
-            resident_kib(guest.pid())
-        );
+        assert!(resident_kib(guest.pid()) < 32 * 1024, "{} KiB", resident_kib(guest.pid()));
     });
 }
 
 #[test]
 fn a_timeout_ends_the_whole_group() {
     with_agent(async |guest| {
-        let exec = Exec {
-            timeout_ms: 300,
-            ..shell("sleep 1000 & echo $!; trap '' TERM; sleep 1000; sleep 1000")
-        };
+        let exec =
+            Exec { timeout_ms: 300, ..shell("sleep 1000 & echo $!; trap '' TERM; sleep 1000; sleep 1000") };
         let started = Instant::now();
         let outcome = guest.exec(exec).await;
-        assert!(
-            started.elapsed() < Duration::from_secs(2),
-            "{:?}",
-            started.elapsed()
-        );
+        assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
         assert!(outcome.exited.timed_out && outcome.exited.duration_ms >= 300);
         assert_eq!((outcome.exited.exit_code, outcome.exited.signal), (124, 9));
         gone(outcome.text().trim().parse().unwrap()).await;
@@ -159,13 +130,9 @@ fn a_timeout_ends_the_whole_group() {
 #[test]
 fn dropping_the_call_ends_the_whole_group() {
     with_agent(async |guest| {
-        let mut call = guest
-            .call(request::Call::Exec(shell("sleep 1000 & echo $!; sleep 1000")))
-            .await;
+        let mut call = guest.call(request::Call::Exec(shell("sleep 1000 & echo $!; sleep 1000"))).await;
         let leader = call.started().await;
-        let reply::Reply::Output(output) = call.reply().await else {
-            panic!()
-        };
+        let reply::Reply::Output(output) = call.reply().await else { panic!() };
         let background = String::from_utf8_lossy(&output.data).trim().parse().unwrap();
         assert!(is_alive(leader) && is_alive(background));
         drop(call);
@@ -177,10 +144,7 @@ fn dropping_the_call_ends_the_whole_group() {
 #[test]
 fn dropping_a_call_whose_input_is_not_read_ends_it() {
     with_agent(async |guest| {
-        let exec = Exec {
-            stdin: true,
-            ..command(["sleep", "1000"])
-        };
+        let exec = Exec { stdin: true, ..command(["sleep", "1000"]) };
         let mut call = guest.call(request::Call::Exec(exec)).await;
         let pid = call.started().await;
         assert!(call.data(&vec![0; 150 * 1024]).await);
@@ -245,32 +209,18 @@ fn a_slow_host_still_gets_all_that_was_written_before_the_end() {
 fn the_working_directory_and_the_environment_are_as_asked() {
     with_agent(async |guest| {
         let home = fs::canonicalize(guest.home()).unwrap();
-        assert_eq!(
-            Path::new(guest.exec(command(["pwd", "-P"])).await.text().trim()),
-            home
-        );
-        let exec = Exec {
-            cwd: Bytes::from_static(b"/usr"),
-            ..shell("pwd; echo $PWD")
-        };
+        assert_eq!(Path::new(guest.exec(command(["pwd", "-P"])).await.text().trim()), home);
+        let exec = Exec { cwd: Bytes::from_static(b"/usr"), ..shell("pwd; echo $PWD") };
         assert_eq!(guest.exec(exec).await.text(), "/usr\n/usr\n");
 
         let env = vec![variable("A", "1"), variable("A", "2"), variable("TERM", "vt100")];
-        let outcome = guest
-            .exec(Exec {
-                env,
-                ..command(["env"])
-            })
-            .await;
+        let outcome = guest.exec(Exec { env, ..command(["env"]) }).await;
         let mut names: Vec<_> = outcome.text().lines().collect();
         names.sort_unstable();
         assert!(names.contains(&"A=2") && names.contains(&"TERM=vt100") && names.contains(&"LANG=C.UTF-8"));
         assert!(!names.iter().any(|line| line.starts_with("CARGO")), "{names:?}");
 
-        let missing = Exec {
-            cwd: Bytes::from_static(b"/no/where"),
-            ..command(["true"])
-        };
+        let missing = Exec { cwd: Bytes::from_static(b"/no/where"), ..command(["true"]) };
         let failure = refused(guest, missing).await;
         assert_failure(&failure, FailureKind::NotFound, "/no/where");
         assert_eq!(failure.path, "/no/where");
@@ -314,33 +264,14 @@ fn programs_are_found_where_the_request_says() {
         fs::create_dir(guest.path("bin")).unwrap();
         executable(&guest.path("bin/tool"), b"#!/bin/sh\necho \"$0\" \"$@\"\n");
         let relative = guest.exec(command(["./bin/tool", "a b"])).await;
-        assert!(
-            relative.text().ends_with("/bin/tool a b\n"),
-            "{}",
-            relative.text()
-        );
+        assert!(relative.text().ends_with("/bin/tool a b\n"), "{}", relative.text());
         let path = guest.path("bin");
         let env = vec![variable("PATH", path.to_str().unwrap())];
-        let found = guest
-            .exec(Exec {
-                env: env.clone(),
-                ..command(["tool", "c"])
-            })
-            .await;
+        let found = guest.exec(Exec { env: env.clone(), ..command(["tool", "c"]) }).await;
         assert!(found.text().ends_with("/bin/tool c\n"), "{}", found.text());
-        let hidden = refused(
-            guest,
-            Exec {
-                env,
-                ..command(["cat"])
-            },
-        )
-        .await;
+        let hidden = refused(guest, Exec { env, ..command(["cat"]) }).await;
         assert_failure(&hidden, FailureKind::NotFound, "PATH");
-        let in_folder = Exec {
-            cwd: path_bytes(&path),
-            ..command(["./tool"])
-        };
+        let in_folder = Exec { cwd: path_bytes(&path), ..command(["./tool"]) };
         assert_eq!(guest.exec(in_folder).await.exited.exit_code, 0);
     });
 }
@@ -351,9 +282,6 @@ fn orphans_are_reaped() {
         let outcome = guest.exec(shell("(sleep 0.05 & echo $!) 2>/dev/null")).await;
         let orphan: u32 = outcome.text().trim().parse().unwrap();
         let entry = format!("/proc/{orphan}");
-        wait_for("the orphan is reaped", || {
-            (!Path::new(&entry).exists()).then_some(())
-        })
-        .await;
+        wait_for("the orphan is reaped", || (!Path::new(&entry).exists()).then_some(())).await;
     });
 }

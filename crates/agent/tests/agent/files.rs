@@ -20,23 +20,13 @@ async fn read(
     max_bytes: u64,
 ) -> Result<(Vec<u8>, Transferred), Failure> {
     let path = path_bytes(path);
-    let request = ReadFile {
-        path,
-        offset,
-        max_bytes,
-    };
-    guest
-        .call(request::Call::ReadFile(request))
-        .await
-        .transferred()
-        .await
+    let request = ReadFile { path, offset, max_bytes };
+    guest.call(request::Call::ReadFile(request)).await.transferred().await
 }
 
 async fn write(guest: &Guest, path: &Path, mode: u32, data: &[u8]) -> Result<Transferred, Failure> {
     let path = path_bytes(path);
-    let mut call = guest
-        .call(request::Call::WriteFile(WriteFile { path, mode }))
-        .await;
+    let mut call = guest.call(request::Call::WriteFile(WriteFile { path, mode })).await;
     call.data(data).await;
     call.end().await;
     call.transferred().await.map(|(_, transferred)| transferred)
@@ -49,9 +39,7 @@ fn mode(path: &Path) -> u32 {
 /// What lies in the directory.
 fn names(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).unwrap();
-    entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect()
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
 #[test]
@@ -66,13 +54,7 @@ fn a_file_is_read_whole_or_in_part() {
         assert!(part.0 == content[1000..71_000]);
         assert_eq!((part.1.bytes, part.1.total_bytes), (70_000, 300_000));
         assert_eq!(read(guest, &guest.path("file"), 400_000, 0).await.unwrap().0, b"");
-        assert!(
-            !read(guest, Path::new("/proc/self/status"), 0, 0)
-                .await
-                .unwrap()
-                .0
-                .is_empty()
-        );
+        assert!(!read(guest, Path::new("/proc/self/status"), 0, 0).await.unwrap().0.is_empty());
     });
 }
 
@@ -148,21 +130,12 @@ fn a_write_that_is_given_up_leaves_nothing() {
     with_agent(async |guest| {
         let path = guest.path("file");
         fs::write(&path, "old").unwrap();
-        let request = WriteFile {
-            path: path_bytes(&path),
-            mode: 0o644,
-        };
+        let request = WriteFile { path: path_bytes(&path), mode: 0o644 };
         let mut call = guest.call(request::Call::WriteFile(request)).await;
         call.data(b"half of it").await;
-        wait_for("the file is being written", || {
-            (names(guest.home()).len() == 2).then_some(())
-        })
-        .await;
+        wait_for("the file is being written", || (names(guest.home()).len() == 2).then_some(())).await;
         drop(call);
-        wait_for("what was written is removed", || {
-            (names(guest.home()) == ["file"]).then_some(())
-        })
-        .await;
+        wait_for("what was written is removed", || (names(guest.home()) == ["file"]).then_some(())).await;
         assert_eq!(fs::read(&path).unwrap(), b"old");
     });
 }

@@ -1,10 +1,6 @@
 //! The real binary, as an ordinary process, spoken to over a socket.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test fails by panicking, in its helpers too"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod archives;
 mod client;

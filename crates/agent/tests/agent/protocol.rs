@@ -33,29 +33,15 @@ fn the_handshake_reads_past_leftovers() {
 fn only_ping_and_sync_are_answered_before_configure() {
     run(async {
         let guest = Guest::start().await;
-        let reply::Reply::Pong(pong) = guest.ask(ping(5)).await else {
-            panic!()
-        };
-        assert_eq!(
-            (pong.token, pong.generation, pong.configured),
-            (5, GENERATION, false)
-        );
+        let reply::Reply::Pong(pong) = guest.ask(ping(5)).await else { panic!() };
+        assert_eq!((pong.token, pong.generation, pong.configured), (5, GENERATION, false));
         assert!(pong.uptime_ns > 0 && !pong.kernel_release.is_empty() && !pong.agent_version.is_empty());
-        assert!(matches!(
-            guest.ask(request::Call::Sync(Sync {})).await,
-            reply::Reply::Done(_)
-        ));
+        assert!(matches!(guest.ask(request::Call::Sync(Sync {})).await, reply::Reply::Done(_)));
         let mut exec = guest.call(request::Call::Exec(command(["true"]))).await;
         assert_failure(&exec.failure().await, FailureKind::WrongState, "configured");
         guest.configure().await;
-        assert_failure(
-            &guest.call(configure()).await.failure().await,
-            FailureKind::WrongState,
-            "already",
-        );
-        let reply::Reply::Pong(pong) = guest.ask(ping(6)).await else {
-            panic!()
-        };
+        assert_failure(&guest.call(configure()).await.failure().await, FailureKind::WrongState, "already");
+        let reply::Reply::Pong(pong) = guest.ask(ping(6)).await else { panic!() };
         assert!(pong.configured);
         assert!(guest.close().await.success());
     });
@@ -64,25 +50,13 @@ fn only_ping_and_sync_are_answered_before_configure() {
 #[test]
 fn what_is_no_request_is_refused_and_nothing_else_suffers() {
     with_agent(async |guest| {
-        let other_generation = Request {
-            generation: GENERATION + 1,
-            call: Some(ping(1)),
-        };
+        let other_generation = Request { generation: GENERATION + 1, call: Some(ping(1)) };
         let failure = guest.request(other_generation).await.failure().await;
         assert_failure(&failure, FailureKind::Unsupported, "generation");
-        let no_call = Request {
-            generation: GENERATION,
-            call: None,
-        };
-        assert_failure(
-            &guest.request(no_call).await.failure().await,
-            FailureKind::Unsupported,
-            "not known",
-        );
-        let garbage: [(&[u8], &str); 2] = [
-            (b"\0\0\0\x04\xff\xff\xff\xff", "decode"),
-            (b"\x7f\xff\xff\xff rest", "at most"),
-        ];
+        let no_call = Request { generation: GENERATION, call: None };
+        assert_failure(&guest.request(no_call).await.failure().await, FailureKind::Unsupported, "not known");
+        let garbage: [(&[u8], &str); 2] =
+            [(b"\0\0\0\x04\xff\xff\xff\xff", "decode"), (b"\x7f\xff\xff\xff rest", "at most")];
         for (bytes, part) in garbage {
             let mut stream = guest.open().await;
             stream.write_all(bytes).await.unwrap();
@@ -112,11 +86,7 @@ fn many_calls_at_once_are_served() {
     with_agent(async |guest| {
         let mut calls = Vec::new();
         for _ in 0..limits::MAX_STREAMS / 2 {
-            calls.push(
-                guest
-                    .call(request::Call::Exec(shell("read line; echo $line")))
-                    .await,
-            );
+            calls.push(guest.call(request::Call::Exec(shell("read line; echo $line"))).await);
         }
         for (call, token) in calls.iter_mut().zip(0..) {
             assert!(matches!(guest.ask(ping(token)).await, reply::Reply::Pong(pong) if pong.token == token));
@@ -130,13 +100,9 @@ fn closing_the_connection_ends_everything_that_was_started() {
     run(async {
         let guest = Guest::start().await;
         guest.configure().await;
-        let mut running = guest
-            .call(request::Call::Exec(shell("sleep 1000 & sleep 1000")))
-            .await;
+        let mut running = guest.call(request::Call::Exec(shell("sleep 1000 & sleep 1000"))).await;
         let leader = running.started().await;
-        let daemon = guest
-            .exec(shell("setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo $!"))
-            .await;
+        let daemon = guest.exec(shell("setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo $!")).await;
         let daemon = daemon.text().trim().parse().unwrap();
         assert!(is_alive(leader) && is_alive(daemon));
         assert!(guest.close().await.success());
@@ -158,14 +124,11 @@ fn shutdown_answers_then_gives_processes_their_grace() {
         );
         let mut polite = guest.call(request::Call::Exec(shell(&script))).await;
         let polite = polite.started().await;
-        let mut stubborn = guest
-            .call(request::Call::Exec(shell("trap '' TERM; sleep 1000; sleep 1000")))
-            .await;
+        let mut stubborn =
+            guest.call(request::Call::Exec(shell("trap '' TERM; sleep 1000; sleep 1000"))).await;
         let stubborn_pid = stubborn.started().await;
         wait_for("the trap is set", || ready.exists().then_some(())).await;
-        let reply = guest
-            .ask(request::Call::Shutdown(Shutdown { grace_ms: 300 }))
-            .await;
+        let reply = guest.ask(request::Call::Shutdown(Shutdown { grace_ms: 300 })).await;
         assert!(matches!(reply, reply::Reply::Done(_)));
         assert!(guest.close().await.success());
         gone(polite).await;

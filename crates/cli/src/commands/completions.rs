@@ -13,12 +13,7 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<u8> {
     let mut script = Vec::new();
-    clap_complete::generate(
-        arguments.shell,
-        &mut super::Arguments::command(),
-        "pyro",
-        &mut script,
-    );
+    clap_complete::generate(arguments.shell, &mut super::Arguments::command(), "pyro", &mut script);
     std::io::Write::write_all(&mut std::io::stdout().lock(), &script)?;
     Ok(0)
 }

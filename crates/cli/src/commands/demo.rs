@@ -18,17 +18,10 @@ pub struct Arguments {
 const STEPS: [(&str, &[&str]); 3] = [
     (
         "a kernel and a root of its own",
-        &[
-            "sh",
-            "-c",
-            "uname -sr; . /etc/os-release; echo \"$PRETTY_NAME\"; id -un",
-        ],
+        &["sh", "-c", "uname -sr; . /etc/os-release; echo \"$PRETTY_NAME\"; id -un"],
     ),
     ("Git is there", &["git", "--version"]),
-    (
-        "no network but its own loopback",
-        &["sh", "-c", "ls /sys/class/net"],
-    ),
+    ("no network but its own loopback", &["sh", "-c", "ls /sys/class/net"]),
 ];
 
 #[derive(Serialize)]
@@ -55,18 +48,8 @@ pub async fn run(_arguments: Arguments, printer: Printer) -> Result<u8> {
         steps.push(Step { shows, result });
     }
     let failed = steps.iter().any(|step| step.result.exit_code != 0);
-    printer.data(
-        &DemoResult {
-            environment: DEFAULT_ENVIRONMENT,
-            steps,
-        },
-        |result| {
-            result
-                .steps
-                .iter()
-                .map(|step| format!("{}{}", step.result.stdout, step.result.stderr))
-                .collect()
-        },
-    )?;
+    printer.data(&DemoResult { environment: DEFAULT_ENVIRONMENT, steps }, |result| {
+        result.steps.iter().map(|step| format!("{}{}", step.result.stdout, step.result.stderr)).collect()
+    })?;
     Ok(u8::from(failed))
 }

@@ -22,29 +22,18 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
-    let readiness = settings::pyro("doctor")?
-        .readiness(arguments.platform.as_deref(), &arguments.environment)
-        .await?;
+    let readiness =
+        settings::pyro("doctor")?.readiness(arguments.platform.as_deref(), &arguments.environment).await?;
     printer.data(&readiness, text)?;
     Ok(u8::from(!readiness.runtime.pass))
 }
 
 fn text(readiness: &Readiness) -> String {
     let yes = |it: bool| if it { "yes" } else { "no" };
-    let Readiness {
-        runtime,
-        acceleration,
-        capabilities,
-        environment,
-        ..
-    } = readiness;
+    let Readiness { runtime, acceleration, capabilities, environment, .. } = readiness;
     let mut lines = vec![
         format!("platform:     {}", readiness.platform),
-        format!(
-            "runtime:      {} ({})",
-            if runtime.pass { "PASS" } else { "FAIL" },
-            runtime.detail
-        ),
+        format!("runtime:      {} ({})", if runtime.pass { "PASS" } else { "FAIL" }, runtime.detail),
         format!(
             "kvm:          exists {}, readable {}, writable {}, boots a guest: {}",
             yes(acceleration.kvm.exists),
@@ -52,11 +41,7 @@ fn text(readiness: &Readiness) -> String {
             yes(acceleration.kvm.writable),
             acceleration.kvm.boots_guest.map_or("not tried", yes),
         ),
-        format!(
-            "acceleration: {} ({})",
-            acceleration.selected.unwrap_or("unknown"),
-            acceleration.reason
-        ),
+        format!("acceleration: {} ({})", acceleration.selected.unwrap_or("unknown"), acceleration.reason),
         format!(
             "capabilities: vm_boot {}, guest_exec {}, guest_network {}",
             yes(capabilities.vm_boot),
@@ -66,11 +51,7 @@ fn text(readiness: &Readiness) -> String {
         "networking:   off (guests have no network device)".to_owned(),
         format!("cache:        {}", readiness.cache_dir.display()),
         format!("catalog:      {}", readiness.catalog_version),
-        format!(
-            "environment:  {} is {}",
-            environment.name,
-            environment.state.as_str()
-        ),
+        format!("environment:  {} is {}", environment.name, environment.state.as_str()),
     ];
     for issue in &readiness.issues {
         lines.push(format!("issue:        {}", issue.problem));

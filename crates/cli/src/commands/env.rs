@@ -76,18 +76,10 @@ pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
             let list = settings::pyro("env")?.list_environments().await?;
             printer.data(&list, list_text)?;
         }
-        Command::Pull {
-            environment,
-            snapshot,
-            ..
-        } => {
-            let snapshot = snapshot
-                .map(|time| time.parse::<SnapshotTime>())
-                .transpose()
-                .map_err(PyroError::from)?;
-            let info = settings::pyro_at("pull", snapshot)?
-                .pull_environment(&environment)
-                .await?;
+        Command::Pull { environment, snapshot, .. } => {
+            let snapshot =
+                snapshot.map(|time| time.parse::<SnapshotTime>()).transpose().map_err(PyroError::from)?;
+            let info = settings::pyro_at("pull", snapshot)?.pull_environment(&environment).await?;
             printer.data(&info, info_text)?;
         }
         Command::Inspect { environment, .. } => {
@@ -96,13 +88,7 @@ pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
         }
         Command::Prune { .. } => {
             let removed = settings::pyro("env")?.prune_environments().await?;
-            printer.data(
-                &PruneResult {
-                    count: removed.len(),
-                    removed,
-                },
-                prune_text,
-            )?;
+            printer.data(&PruneResult { count: removed.len(), removed }, prune_text)?;
         }
     }
     Ok(0)
@@ -110,13 +96,7 @@ pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
 
 fn list_text(list: &EnvironmentList) -> String {
     let mut text = format!("catalog {}\n", list.catalog_version);
-    for EnvironmentInfo {
-        name,
-        state,
-        description,
-        ..
-    } in &list.environments
-    {
+    for EnvironmentInfo { name, state, description, .. } in &list.environments {
         // Writing to a String cannot fail.
         let _written = writeln!(text, "{name:16} {:10} {description}", state.as_str());
     }
@@ -129,11 +109,7 @@ fn info_text(info: &EnvironmentInfo) -> String {
         format!("description: {}", info.description),
         format!("state:       {}", info.state.as_str()),
     ];
-    lines.extend(
-        info.problem
-            .iter()
-            .map(|problem| format!("problem:     {problem}")),
-    );
+    lines.extend(info.problem.iter().map(|problem| format!("problem:     {problem}")));
     if let Some(manifest) = &info.manifest {
         let release = manifest.release.as_deref().unwrap_or("unknown version");
         lines.push(format!(
@@ -142,17 +118,10 @@ fn info_text(info: &EnvironmentInfo) -> String {
         ));
         lines.push(format!("packages:    {}", manifest.packages.len()));
         lines.push(format!("digest:      sha256:{}", manifest.digest));
-        lines.push(format!(
-            "size:        {} MiB",
-            manifest.image_bytes.div_ceil(1 << 20)
-        ));
+        lines.push(format!("size:        {} MiB", manifest.image_bytes.div_ceil(1 << 20)));
         lines.push(format!("installed:   {}", manifest.installed_at));
     }
-    lines.extend(
-        info.path
-            .iter()
-            .map(|path| format!("image:       {}", path.display())),
-    );
+    lines.extend(info.path.iter().map(|path| format!("image:       {}", path.display())));
     lines.join("\n") + "\n"
 }
 
@@ -161,9 +130,5 @@ fn prune_text(result: &PruneResult) -> String {
     for Pruned { file, reason, bytes } in &result.removed {
         let _written = writeln!(text, "removed {file} ({reason}, {} MiB)", bytes.div_ceil(1 << 20));
     }
-    if text.is_empty() {
-        "nothing to remove\n".to_owned()
-    } else {
-        text
-    }
+    if text.is_empty() { "nothing to remove\n".to_owned() } else { text }
 }

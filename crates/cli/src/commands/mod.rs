@@ -16,6 +16,8 @@ use std::process::ExitCode;
 
 /// Exit status of `run` when pyro itself failed, so that it cannot be taken for the guest command's.
 const RELAY_FAILURE: u8 = 125;
+/// Exit status when whoever read the output stopped reading: 128 + SIGPIPE.
+const CLOSED_PIPE: u8 = 141;
 
 /// Disposable Linux workspaces in microVMs, for coding agents.
 ///
@@ -64,11 +66,14 @@ pub async fn run(arguments: Arguments) -> ExitCode {
     let relays = arguments.command.relays();
     let outcome = tokio::select! {
         outcome = dispatch(arguments.command, printer) => outcome,
-        status = signals::asked_to_end() => return ExitCode::from(status),
+        status = signals::asked_to_end() => {
+            printer.failure(&PyroError::Cancelled.into());
+            return ExitCode::from(status);
+        }
     };
     match outcome {
         Ok(status) => ExitCode::from(status),
-        Err(error) if is_closed_pipe(&error) => ExitCode::FAILURE,
+        Err(error) if is_closed_pipe(&error) => ExitCode::from(CLOSED_PIPE),
         Err(error) => {
             printer.failure(&error);
             ExitCode::from(failure_status(&error, relays))
@@ -89,9 +94,7 @@ async fn dispatch(command: Command, printer: Printer) -> Result<u8> {
 }
 
 fn failure_status(error: &anyhow::Error, relays: bool) -> u8 {
-    let kind = error
-        .downcast_ref::<PyroError>()
-        .map_or(ErrorKind::Host, Diagnostic::kind);
+    let kind = error.downcast_ref::<PyroError>().map_or(ErrorKind::Host, Diagnostic::kind);
     match kind.exit_status() {
         1 if relays => RELAY_FAILURE,
         status => status,

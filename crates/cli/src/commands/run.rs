@@ -59,13 +59,10 @@ pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
         return Ok(result.exit_code);
     }
     let (sender, receiver) = mpsc::channel(PIECES_UNDERWAY);
-    let (result, copied) = tokio::join!(
-        pyro.run_in_vm(request, OutputMode::Stream(sender)),
-        copy(receiver)
-    );
-    let result = result?;
+    // When nobody reads the output any more, the run is dropped and its machine with it.
+    let run = async { Ok(pyro.run_in_vm(request, OutputMode::Stream(sender)).await?) };
+    let (result, ()) = tokio::try_join!(run, copy(receiver))?;
     talk(&summary(&result));
-    copied?;
     Ok(result.exit_code)
 }
 
@@ -87,14 +84,7 @@ async fn copy(mut receiver: mpsc::Receiver<OutputChunk>) -> Result<()> {
 }
 
 fn summary(result: &RunResult) -> String {
-    let RunResult {
-        environment,
-        execution_mode,
-        exit_code,
-        duration_ms,
-        timed_out,
-        ..
-    } = result;
+    let RunResult { environment, execution_mode, exit_code, duration_ms, timed_out, .. } = result;
     let timed_out = if *timed_out { " timed_out=true" } else { "" };
     format!(
         "[run] environment={environment} execution_mode={} exit_code={exit_code} duration_ms={duration_ms}{timed_out}",

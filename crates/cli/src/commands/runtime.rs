@@ -69,16 +69,10 @@ struct Removed {
 
 pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
     match arguments.command {
-        Command::Fetch {
-            snapshot, refresh, ..
-        } => {
-            let snapshot = snapshot
-                .map(|time| time.parse::<SnapshotTime>())
-                .transpose()
-                .map_err(PyroError::from)?;
-            let status = settings::pyro_at("runtime", snapshot)?
-                .fetch_runtime(refresh)
-                .await?;
+        Command::Fetch { snapshot, refresh, .. } => {
+            let snapshot =
+                snapshot.map(|time| time.parse::<SnapshotTime>()).transpose().map_err(PyroError::from)?;
+            let status = settings::pyro_at("runtime", snapshot)?.fetch_runtime(refresh).await?;
             printer.data(&status, text)?;
         }
         Command::Status { .. } => {
@@ -99,32 +93,17 @@ pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
 
 fn text(status: &RuntimeStatus) -> String {
     let mut lines = vec![format!("state:   {}", status.state.as_str())];
-    lines.extend(
-        status
-            .problems
-            .iter()
-            .map(|problem| format!("problem: {problem}")),
-    );
+    lines.extend(status.problems.iter().map(|problem| format!("problem: {problem}")));
     if let Some(bundle) = &status.bundle {
         let components = &bundle.components;
         lines.extend([
             format!("bundle:  {}", bundle.id),
             format!("path:    {}", bundle.path.display()),
-            format!(
-                "size:    {} MiB in {} files",
-                bundle.bytes.div_ceil(1 << 20),
-                bundle.files
-            ),
-            format!(
-                "source:  Debian {}, as of {}",
-                bundle.source.codename, bundle.source.date
-            ),
+            format!("size:    {} MiB in {} files", bundle.bytes.div_ceil(1 << 20), bundle.files),
+            format!("source:  Debian {}, as of {}", bundle.source.codename, bundle.source.date),
             format!("qemu:    {}", components.qemu),
             format!("kernel:  {} ({})", components.kernel, components.kernel_release),
-            format!(
-                "tools:   e2fsprogs {}, erofs-utils {}",
-                components.e2fsprogs, components.erofs_utils
-            ),
+            format!("tools:   e2fsprogs {}, erofs-utils {}", components.e2fsprogs, components.erofs_utils),
         ]);
     }
     lines.join("\n") + "\n"

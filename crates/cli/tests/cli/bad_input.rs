@@ -8,16 +8,8 @@ use pyro_testkit::Run;
 #[track_caller]
 fn error_of(run: &Run) -> String {
     let lines: Vec<&str> = run.stderr.lines().filter(|line| !line.starts_with('[')).collect();
-    assert!(
-        lines.iter().any(|line| line.starts_with("error: ")),
-        "no cause: {}",
-        run.stderr
-    );
-    assert!(
-        lines.iter().any(|line| line.starts_with(" hint: ")),
-        "no way out: {}",
-        run.stderr
-    );
+    assert!(lines.iter().any(|line| line.starts_with("error: ")), "no cause: {}", run.stderr);
+    assert!(lines.iter().any(|line| line.starts_with(" hint: ")), "no way out: {}", run.stderr);
     lines.join("\n")
 }
 
@@ -41,16 +33,10 @@ fn an_unknown_environment_is_answered_with_the_near_ones() {
 #[test]
 fn a_failure_is_one_document_with_json() {
     let home = SUITE.bare();
-    let run = home
-        .pyro(["run", "debain:12", "--json", "--", "true"])
-        .run()
-        .expect(125);
+    let run = home.pyro(["run", "debain:12", "--json", "--", "true"]).run().expect(125);
     let error = &run.json()["error"];
     assert_eq!(error["code"], "not_found");
-    assert!(
-        error["message"].is_string() && error["hint"].is_string(),
-        "{error}"
-    );
+    assert!(error["message"].is_string() && error["hint"].is_string(), "{error}");
 }
 
 #[test]
@@ -61,42 +47,20 @@ fn bad_usage_is_2_everywhere() {
         (&["run", DEBIAN, "--"], "CMD"),
         (&["run", DEBIAN, "--", ""], "no command"),
         (&["run", "--", "true"], "ENVIRONMENT"),
-        (
-            &["run", DEBIAN, "--vcpu-count", "0", "--", "true"],
-            "between 1 and 32",
-        ),
-        (
-            &["run", DEBIAN, "--vcpu-count", "33", "--", "true"],
-            "between 1 and 32",
-        ),
-        (
-            &["run", DEBIAN, "--mem-mib", "64", "--", "true"],
-            "between 192 and 65536",
-        ),
-        (
-            &["run", DEBIAN, "--mem-mib", "65537", "--", "true"],
-            "between 192 and 65536",
-        ),
+        (&["run", DEBIAN, "--vcpu-count", "0", "--", "true"], "between 1 and 32"),
+        (&["run", DEBIAN, "--vcpu-count", "33", "--", "true"], "between 1 and 32"),
+        (&["run", DEBIAN, "--mem-mib", "64", "--", "true"], "between 192 and 65536"),
+        (&["run", DEBIAN, "--mem-mib", "65537", "--", "true"], "between 192 and 65536"),
         (&["run", DEBIAN, "--mem-mib", "much", "--", "true"], "much"),
-        (
-            &["run", DEBIAN, "--timeout-seconds", "0", "--", "true"],
-            "timeout_seconds must be between 1 and",
-        ),
-        (
-            &["run", DEBIAN, "--ttl-seconds", "9999999", "--", "true"],
-            "ttl_seconds must be between 1 and",
-        ),
+        (&["run", DEBIAN, "--timeout-seconds", "0", "--", "true"], "timeout_seconds must be between 1 and"),
+        (&["run", DEBIAN, "--ttl-seconds", "9999999", "--", "true"], "ttl_seconds must be between 1 and"),
         (&["env", "pull", DEBIAN, "--snapshot", "yesterday"], "YYYYMMDD"),
         (&["no-such-command"], "no-such-command"),
         (&["env"], "pull"),
     ];
     for (arguments, said) in cases {
         let run = home.pyro(arguments).run().expect(2);
-        assert!(
-            run.stderr.contains(said) && run.stdout.is_empty(),
-            "{arguments:?}: {}",
-            run.stderr
-        );
+        assert!(run.stderr.contains(said) && run.stdout.is_empty(), "{arguments:?}: {}", run.stderr);
     }
     assert!(!home.cache().exists(), "nothing was fetched for any of them");
 }
@@ -104,32 +68,19 @@ fn bad_usage_is_2_everywhere() {
 #[test]
 fn a_cache_that_cannot_be_written_is_named_with_a_way_out() {
     let home = SUITE.bare();
-    for (arguments, status) in [
-        (&["runtime", "fetch"][..], 1),
-        (&["env", "pull", DEBIAN], 1),
-        (&["run", DEBIAN, "--", "true"], 125),
-    ] {
-        let run = home
-            .pyro(arguments)
-            .env("PYRO_HOME", "/dev/null/pyro")
-            .run()
-            .expect(status);
+    for (arguments, status) in
+        [(&["runtime", "fetch"][..], 1), (&["env", "pull", DEBIAN], 1), (&["run", DEBIAN, "--", "true"], 125)]
+    {
+        let run = home.pyro(arguments).env("PYRO_HOME", "/dev/null/pyro").run().expect(status);
         let error = error_of(&run);
-        assert!(
-            error.contains("/dev/null/pyro") && error.contains("PYRO_HOME"),
-            "{arguments:?}: {error}"
-        );
+        assert!(error.contains("/dev/null/pyro") && error.contains("PYRO_HOME"), "{arguments:?}: {error}");
     }
 }
 
 #[test]
 fn a_relative_home_is_refused() {
     let home = SUITE.bare();
-    let run = home
-        .pyro(["env", "list"])
-        .env("PYRO_HOME", "somewhere")
-        .run()
-        .expect(2);
+    let run = home.pyro(["env", "list"]).env("PYRO_HOME", "somewhere").run().expect(2);
     assert_snapshot!(error_of(&run), @r"
     error: pyro does not know where to keep its files: PYRO_HOME is not an absolute path: somewhere
      hint: Set PYRO_HOME to an absolute path, or unset it.
@@ -143,9 +94,8 @@ fn without_a_bundle_there_is_nothing_to_verify_and_nothing_runs() {
     assert!(error_of(&run).contains("pyro runtime fetch"));
     let status = home.pyro(["runtime", "status", "--json"]).run().expect(0).json();
     assert_eq!(status["state"], "missing");
-    let run = home
-        .pyro(["run", DEBIAN, "--", "touch", "/tmp/pyro-ran"])
-        .env("PYRO_DEBIAN_MIRROR", CLOSED_MIRROR);
+    let run =
+        home.pyro(["run", DEBIAN, "--", "touch", "/tmp/pyro-ran"]).env("PYRO_DEBIAN_MIRROR", CLOSED_MIRROR);
     let run = run.run().expect(125);
     assert!(error_of(&run).contains("nothing was run"));
 }

@@ -29,28 +29,17 @@ fn a_bundle_of_ones_own_has_to_be_sound_and_nothing_runs_otherwise() {
     link_tree(&bundle(&home), &own).unwrap();
     let with_own = |arguments: &[&str]| home.pyro(arguments).env("PYRO_RUNTIME_BUNDLE_DIR", &own).run();
     let sound = with_own(&["run", DEBIAN, "--", "true"]).expect(0);
-    assert!(
-        sound.last_line().contains("execution_mode=guest_virtio_serial"),
-        "{}",
-        sound.stderr
-    );
+    assert!(sound.last_line().contains("execution_mode=guest_virtio_serial"), "{}", sound.stderr);
 
-    replace(&own.join("bin/mke2fs"), |content| {
-        *content.last_mut().unwrap() ^= 1
-    });
+    replace(&own.join("bin/mke2fs"), |content| *content.last_mut().unwrap() ^= 1);
     fs::write(own.join("stray"), "").unwrap();
-    for (arguments, status) in [
-        (&["runtime", "verify"][..], 1),
-        (&["runtime", "fetch"], 1),
-        (&["run", DEBIAN, "--", "true"], 125),
-    ] {
+    for (arguments, status) in
+        [(&["runtime", "verify"][..], 1), (&["runtime", "fetch"], 1), (&["run", DEBIAN, "--", "true"], 125)]
+    {
         let run = with_own(arguments).expect(status);
-        for said in [
-            "bin/mke2fs has changed (sha256",
-            "stray does not belong",
-            " hint: ",
-            "PYRO_RUNTIME_BUNDLE_DIR",
-        ] {
+        for said in
+            ["bin/mke2fs has changed (sha256", "stray does not belong", " hint: ", "PYRO_RUNTIME_BUNDLE_DIR"]
+        {
             assert!(run.stderr.contains(said), "{arguments:?}: {}", run.stderr);
         }
     }
@@ -59,31 +48,15 @@ fn a_bundle_of_ones_own_has_to_be_sound_and_nothing_runs_otherwise() {
     let doctor = with_own(&["doctor", "--json"]).expect(1).json();
     assert_eq!(doctor["runtime"]["pass"], false);
     assert!(
-        doctor["issues"][0]["problem"]
-            .as_str()
-            .is_some_and(|problem| problem.contains("bin/mke2fs")),
+        doctor["issues"][0]["problem"].as_str().is_some_and(|problem| problem.contains("bin/mke2fs")),
         "{doctor}"
     );
 
-    let allowed = with_own(&[
-        "run",
-        DEBIAN,
-        "--allow-host-compat",
-        "--json",
-        "--",
-        "sh",
-        "-c",
-        "echo $PPID; pwd",
-    ]);
+    let allowed =
+        with_own(&["run", DEBIAN, "--allow-host-compat", "--json", "--", "sh", "-c", "echo $PPID; pwd"]);
     let result = allowed.expect(0).json();
     assert_eq!(result["execution_mode"], "host_compat");
-    assert!(
-        result["stdout"]
-            .as_str()
-            .unwrap()
-            .contains(home.state().to_str().unwrap()),
-        "{result}"
-    );
+    assert!(result["stdout"].as_str().unwrap().contains(home.state().to_str().unwrap()), "{result}");
 }
 
 #[test]
@@ -95,12 +68,7 @@ fn on_the_host_itself_a_timeout_kills_the_whole_group() {
         .env("PYRO_RUNTIME_BUNDLE_DIR", home.path().join("nothing"))
         .run()
         .expect(124);
-    assert!(
-        run.last_line()
-            .contains("execution_mode=host_compat exit_code=124"),
-        "{}",
-        run.stderr
-    );
+    assert!(run.last_line().contains("execution_mode=host_compat exit_code=124"), "{}", run.stderr);
     home.expect_no_process_within(std::time::Duration::from_secs(2));
 }
 
@@ -122,27 +90,13 @@ fn a_kernel_that_does_not_come_up_is_a_failure_with_its_last_words() {
     fs::create_dir_all(home.state()).unwrap();
     fs::copy(probed, home.state().join("acceleration.json")).unwrap();
     // Of the same size, so that only hashing would tell: what is no longer a kernel is started.
-    replace(&bundle(&home).join("kernel/vmlinux"), |content| {
-        content[ELF_HEADERS..].fill(0xf4)
-    });
-    let run = home
-        .pyro(["run", DEBIAN, "--json", "--", "true"])
-        .run()
-        .expect(125);
+    replace(&bundle(&home).join("kernel/vmlinux"), |content| content[ELF_HEADERS..].fill(0xf4));
+    let run = home.pyro(["run", DEBIAN, "--json", "--", "true"]).run().expect(125);
     let error = &run.json()["error"];
     assert_eq!(error["code"], "guest_unavailable", "{error}");
-    assert!(
-        error["hint"]
-            .as_str()
-            .is_some_and(|hint| hint.contains("pyro runtime verify")),
-        "{error}"
-    );
+    assert!(error["hint"].as_str().is_some_and(|hint| hint.contains("pyro runtime verify")), "{error}");
     let verify = home.pyro(["runtime", "verify"]).run().expect(1);
-    assert!(
-        verify.stderr.contains("kernel/vmlinux has changed"),
-        "{}",
-        verify.stderr
-    );
+    assert!(verify.stderr.contains("kernel/vmlinux has changed"), "{}", verify.stderr);
     assert!(home.machines().is_empty());
 }
 
@@ -153,16 +107,9 @@ fn a_damaged_bundle_is_fetched_again_before_anything_runs() {
     let status = home.pyro(["runtime", "status", "--json"]).run().expect(0).json();
     assert_eq!(status["state"], "damaged");
     assert_eq!(status["problems"][0], "bin/qemu-system-x86_64 is missing");
-    let run = home
-        .pyro(["run", DEBIAN, "--", "true"])
-        .env("PYRO_DEBIAN_MIRROR", CLOSED_MIRROR)
-        .run()
-        .expect(125);
-    assert!(
-        run.stderr.contains("nothing was run") && run.stderr.contains(CLOSED_MIRROR),
-        "{}",
-        run.stderr
-    );
+    let run =
+        home.pyro(["run", DEBIAN, "--", "true"]).env("PYRO_DEBIAN_MIRROR", CLOSED_MIRROR).run().expect(125);
+    assert!(run.stderr.contains("nothing was run") && run.stderr.contains(CLOSED_MIRROR), "{}", run.stderr);
 }
 
 #[test]
@@ -172,11 +119,8 @@ fn what_is_derived_from_a_bundle_is_made_again() {
     let probed = SUITE.with(DEBIAN).state().join("acceleration.json");
     fs::create_dir_all(home.state()).unwrap();
     fs::copy(probed, home.state().join("acceleration.json")).unwrap();
-    let run = home
-        .pyro(["run", DEBIAN, "--", "true"])
-        .env("PYRO_DEBIAN_MIRROR", CLOSED_MIRROR)
-        .run()
-        .expect(0);
+    let run =
+        home.pyro(["run", DEBIAN, "--", "true"]).env("PYRO_DEBIAN_MIRROR", CLOSED_MIRROR).run().expect(0);
     assert!(run.last_line().contains("exit_code=0"));
     home.pyro(["runtime", "verify"]).run().expect(0).last_line();
 }
@@ -188,9 +132,6 @@ fn a_removed_bundle_is_missing() {
     assert_eq!(removed["removed"], true);
     let status = home.pyro(["runtime", "status", "--json"]).run().expect(0).json();
     assert_eq!(status["state"], "missing");
-    let left: Vec<_> = fs::read_dir(&runtime)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
+    let left: Vec<_> = fs::read_dir(&runtime).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["lock"]);
 }

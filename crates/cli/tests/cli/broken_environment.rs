@@ -34,42 +34,26 @@ impl Damaged {
     }
 
     fn image(&self) -> PathBuf {
-        let entries = fs::read_dir(&self.directory)
-            .unwrap()
-            .map(|entry| entry.unwrap().path());
-        entries
-            .filter(|path| path.extension().is_some_and(|extension| extension == "erofs"))
-            .next()
-            .unwrap()
+        let entries = fs::read_dir(&self.directory).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.extension().is_some_and(|extension| extension == "erofs")).next().unwrap()
     }
 
     /// Every face has to say that it is broken, and what of it; nothing may run.
     fn expect_broken(&self, what: &str) {
-        let inspected = self
-            .pyro(&["env", "inspect", DEBIAN, "--json"])
-            .run()
-            .expect(0)
-            .json();
+        let inspected = self.pyro(&["env", "inspect", DEBIAN, "--json"]).run().expect(0).json();
         assert_eq!(
             (&inspected["state"], &inspected["installed"]),
             (&"broken".into(), &false.into()),
             "{inspected}"
         );
-        assert!(
-            inspected["problem"]
-                .as_str()
-                .is_some_and(|problem| problem.contains(what)),
-            "{inspected}"
-        );
+        assert!(inspected["problem"].as_str().is_some_and(|problem| problem.contains(what)), "{inspected}");
         let listed = self.pyro(&["env", "list", "--json"]).run().expect(0).json();
         assert_eq!(listed["environments"][0]["state"], "broken", "{listed}");
         let doctor = self.pyro(&["doctor", "--json"]).run().json();
         assert_eq!(doctor["environment"]["state"], "broken", "{doctor}");
         assert_eq!(doctor["next_command"], "pyro env pull debian:12");
         assert!(
-            doctor["issues"][0]["problem"]
-                .as_str()
-                .is_some_and(|problem| problem.contains(what)),
+            doctor["issues"][0]["problem"].as_str().is_some_and(|problem| problem.contains(what)),
             "{doctor}"
         );
         // The repair is a build, which has no mirror here.
@@ -90,17 +74,9 @@ fn flip_a_byte(file: &Path) {
 #[test]
 fn a_copy_of_an_environment_is_as_good_as_the_original() {
     let sound = Damaged::new();
-    let inspected = sound
-        .pyro(&["env", "inspect", DEBIAN, "--json"])
-        .run()
-        .expect(0)
-        .json();
+    let inspected = sound.pyro(&["env", "inspect", DEBIAN, "--json"]).run().expect(0).json();
     assert_eq!(inspected["state"], "installed", "{inspected}");
-    sound
-        .pyro(&["run", DEBIAN, "--", "true"])
-        .run()
-        .expect(0)
-        .last_line();
+    sound.pyro(&["run", DEBIAN, "--", "true"]).run().expect(0).last_line();
 }
 
 #[test]
@@ -114,27 +90,15 @@ fn a_changed_byte_is_found() {
 fn a_cut_image_is_found_and_pruned() {
     let damaged = Damaged::new();
     let image = damaged.image();
-    File::options()
-        .write(true)
-        .open(&image)
-        .unwrap()
-        .set_len(4096)
-        .unwrap();
+    File::options().write(true).open(&image).unwrap().set_len(4096).unwrap();
     damaged.expect_broken("4096 bytes instead of");
     let pruned = damaged.pyro(&["env", "prune", "--json"]).run().expect(0).json();
     let name = image.file_name().unwrap().to_str().unwrap();
     let removed = pruned["removed"].as_array().unwrap();
     assert!(removed.iter().any(|entry| entry["file"] == name), "{pruned}");
-    assert!(
-        removed.iter().any(|entry| entry["reason"] == "broken install"),
-        "{pruned}"
-    );
+    assert!(removed.iter().any(|entry| entry["reason"] == "broken install"), "{pruned}");
     assert_eq!(pruned["count"], removed.len());
-    let inspected = damaged
-        .pyro(&["env", "inspect", DEBIAN, "--json"])
-        .run()
-        .expect(0)
-        .json();
+    let inspected = damaged.pyro(&["env", "inspect", DEBIAN, "--json"]).run().expect(0).json();
     assert_eq!(inspected["state"], "absent");
     assert!(!image.exists());
 }
@@ -154,12 +118,8 @@ fn prune_leaves_what_is_installed() {
     let own = home.path().join("environments");
     link_tree(&home.cache().join("environments"), &own).unwrap();
     fs::write(own.join("debian-9.json"), "{}").unwrap();
-    let prune = || {
-        home.pyro(["env", "prune", "--json"])
-            .env("PYRO_ENVIRONMENT_CACHE_DIR", &own)
-            .run()
-            .expect(0)
-    };
+    let prune =
+        || home.pyro(["env", "prune", "--json"]).env("PYRO_ENVIRONMENT_CACHE_DIR", &own).run().expect(0);
     let pruned = prune().json();
     let removed = pruned["removed"].as_array().unwrap();
     assert!(
@@ -168,14 +128,10 @@ fn prune_leaves_what_is_installed() {
             .any(|entry| entry["file"] == "debian-9.json" && entry["reason"] == "not in the catalog")
     );
     assert!(
-        removed
-            .iter()
-            .all(|entry| !entry["file"].as_str().unwrap().starts_with("debian-12.")),
+        removed.iter().all(|entry| !entry["file"].as_str().unwrap().starts_with("debian-12.")),
         "{pruned}"
     );
     assert_eq!(prune().json()["count"], 0);
-    let inspected = home
-        .pyro(["env", "inspect", DEBIAN, "--json"])
-        .env("PYRO_ENVIRONMENT_CACHE_DIR", &own);
+    let inspected = home.pyro(["env", "inspect", DEBIAN, "--json"]).env("PYRO_ENVIRONMENT_CACHE_DIR", &own);
     assert_eq!(inspected.run().expect(0).json()["state"], "installed");
 }

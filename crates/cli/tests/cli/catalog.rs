@@ -10,26 +10,13 @@ const BUILD_DEADLINE: Duration = Duration::from_mins(15);
 /// install of it is put there first, which the pull has to repair.
 fn pulled_and_run(name: &str, script: &str) -> String {
     let home = SUITE.with(DEBIAN);
-    let manifest = home
-        .cache()
-        .join("environments")
-        .join(format!("{}.json", name.replace(':', "-")));
-    let state = || {
-        home.pyro(["env", "inspect", name, "--json"])
-            .run()
-            .expect(0)
-            .json()["state"]
-            .clone()
-    };
+    let manifest = home.cache().join("environments").join(format!("{}.json", name.replace(':', "-")));
+    let state = || home.pyro(["env", "inspect", name, "--json"]).run().expect(0).json()["state"].clone();
     if state() == "absent" {
         fs::write(&manifest, "{").unwrap();
         assert_eq!(state(), "broken");
     }
-    let pull = home
-        .pyro(["env", "pull", name, "--json"])
-        .deadline(BUILD_DEADLINE)
-        .run()
-        .expect(0);
+    let pull = home.pyro(["env", "pull", name, "--json"]).deadline(BUILD_DEADLINE).run().expect(0);
     assert_eq!(pull.json()["state"], "installed", "{}", pull.stderr);
     let run = home.pyro(["run", name, "--", "sh", "-c", script]).run().expect(0);
     run.text().to_owned()
@@ -43,10 +30,8 @@ fn debian_13_has_git_and_a_broken_install_of_it_is_repaired() {
 
 #[test]
 fn debian_12_base_has_no_git() {
-    let said = pulled_and_run(
-        "debian:12-base",
-        ". /etc/os-release; echo $VERSION_ID; command -v git || echo none",
-    );
+    let said =
+        pulled_and_run("debian:12-base", ". /etc/os-release; echo $VERSION_ID; command -v git || echo none");
     assert_eq!(said, "12\nnone\n");
 }
 

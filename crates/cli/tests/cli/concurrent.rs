@@ -5,12 +5,8 @@ use crate::{DEBIAN, SUITE, run};
 #[test]
 fn two_runs_at_once_do_not_see_each_other() {
     let home = SUITE.with(DEBIAN);
-    let both = ["first", "second"].map(|word| {
-        (
-            word,
-            run(&home, &[], &["sh", "-c", &format!("sleep 1; echo {word}")]).spawn(),
-        )
-    });
+    let both = ["first", "second"]
+        .map(|word| (word, run(&home, &[], &["sh", "-c", &format!("sleep 1; echo {word}")]).spawn()));
     for (word, running) in both {
         assert_eq!(running.wait().expect(0).text(), format!("{word}\n"));
     }

@@ -7,28 +7,14 @@ use pyro_testkit::Value;
 fn a_host_that_is_ready_is_reported_with_its_proofs() {
     let home = SUITE.with(DEBIAN);
     let before = home.pyro(["doctor", "--json"]).run().expect(0).json();
-    assert_eq!(
-        before["capabilities"]["guest_exec"], false,
-        "nothing has run for this home yet"
-    );
+    assert_eq!(before["capabilities"]["guest_exec"], false, "nothing has run for this home yet");
     run(&home, &[], &["true"]).run().expect(0).last_line();
-    let report = home
-        .pyro(["doctor", "--json"])
-        .env("PYRO_DEBIAN_MIRROR", CLOSED_MIRROR)
-        .run()
-        .expect(0)
-        .json();
+    let report =
+        home.pyro(["doctor", "--json"]).env("PYRO_DEBIAN_MIRROR", CLOSED_MIRROR).run().expect(0).json();
     assert_eq!(report["platform"], "linux-x86_64");
     assert_eq!(report["runtime"]["pass"], true);
-    assert!(
-        report["runtime"]["bundle"]
-            .as_str()
-            .is_some_and(|digest| digest.len() == 64)
-    );
-    assert!(
-        ["kvm", "emulation"].contains(&report["acceleration"]["selected"].as_str().unwrap()),
-        "{report}"
-    );
+    assert!(report["runtime"]["bundle"].as_str().is_some_and(|digest| digest.len() == 64));
+    assert!(["kvm", "emulation"].contains(&report["acceleration"]["selected"].as_str().unwrap()), "{report}");
     for fact in ["exists", "readable", "writable"] {
         assert!(report["acceleration"]["kvm"][fact].is_boolean(), "{fact}");
     }
@@ -37,11 +23,7 @@ fn a_host_that_is_ready_is_reported_with_its_proofs() {
     assert_eq!(report["capabilities"]["guest_network"], false);
     assert_eq!(report["environment"]["name"], DEBIAN);
     assert_eq!(report["environment"]["state"], "installed");
-    assert!(
-        report["cache_dir"]
-            .as_str()
-            .is_some_and(|path| path.ends_with("pyro/environments"))
-    );
+    assert!(report["cache_dir"].as_str().is_some_and(|path| path.ends_with("pyro/environments")));
     assert!(report["catalog_version"].is_string() && report["networking"].is_array());
     assert_eq!(report["next_command"], "pyro run debian:12 -- git --version");
 }
@@ -50,11 +32,8 @@ fn a_host_that_is_ready_is_reported_with_its_proofs() {
 fn the_report_for_people_says_the_same() {
     let home = SUITE.with(DEBIAN);
     let text = home.pyro(["doctor"]).run().expect(0).text().to_owned();
-    let fields: Vec<&str> = text
-        .lines()
-        .filter_map(|line| line.split_once(':'))
-        .map(|(field, _)| field)
-        .collect();
+    let fields: Vec<&str> =
+        text.lines().filter_map(|line| line.split_once(':')).map(|(field, _)| field).collect();
     let expected = [
         "platform",
         "runtime",
@@ -69,10 +48,7 @@ fn the_report_for_people_says_the_same() {
     for field in expected {
         assert!(fields.contains(&field), "{field} is missing:\n{text}");
     }
-    assert!(
-        text.contains("PASS") && text.lines().any(|line| line.starts_with("next:")),
-        "{text}"
-    );
+    assert!(text.contains("PASS") && text.lines().any(|line| line.starts_with("next:")), "{text}");
 }
 
 #[test]
@@ -87,29 +63,17 @@ fn a_host_with_nothing_on_it_is_told_what_to_do_and_nothing_is_fetched() {
     assert_eq!(report["next_command"], "pyro runtime fetch");
     let issues = report["issues"].as_array().unwrap();
     assert!(!issues.is_empty(), "a failing runtime is an issue");
-    assert!(
-        issues
-            .iter()
-            .all(|issue| issue["problem"].is_string() && issue["way_out"].is_string())
-    );
+    assert!(issues.iter().all(|issue| issue["problem"].is_string() && issue["way_out"].is_string()));
     assert!(!home.cache().exists());
 }
 
 #[test]
 fn another_platform_is_answered_from_what_is_known() {
     let home = SUITE.bare();
-    let report = home
-        .pyro(["doctor", "--json", "--platform", "linux-aarch64"])
-        .run()
-        .expect(1)
-        .json();
+    let report = home.pyro(["doctor", "--json", "--platform", "linux-aarch64"]).run().expect(1).json();
     assert_eq!(report["platform"], "linux-aarch64");
     assert_eq!(report["runtime"]["pass"], false);
-    assert!(
-        report["issues"][0]["problem"]
-            .as_str()
-            .is_some_and(|problem| problem.contains("linux-aarch64"))
-    );
+    assert!(report["issues"][0]["problem"].as_str().is_some_and(|problem| problem.contains("linux-aarch64")));
 }
 
 /// Boots guests: on a host whose /dev/kvm never boots one this takes ten seconds, and must not take more.

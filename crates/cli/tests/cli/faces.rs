@@ -21,19 +21,11 @@ fn every_command_explains_itself() {
     let home = SUITE.bare();
     let help = home.pyro(["--help"]).run().expect(0);
     for command in ["doctor", "env", "run", "demo", "runtime", "completions"] {
-        assert!(
-            help.text().contains(&format!("  {command} ")),
-            "{command}:\n{}",
-            help.text()
-        );
+        assert!(help.text().contains(&format!("  {command} ")), "{command}:\n{}", help.text());
         let own = home.pyro([command, "--help"]).run().expect(0);
         assert!(own.text().contains("Usage: pyro"), "{command}:\n{}", own.text());
     }
-    assert!(
-        help.text().contains("pyro run debian:12 -- git --version"),
-        "{}",
-        help.text()
-    );
+    assert!(help.text().contains("pyro run debian:12 -- git --version"), "{}", help.text());
     let version = home.pyro(["--version"]).run().expect(0);
     assert_eq!(version.text(), format!("pyro {}\n", env!("CARGO_PKG_VERSION")));
 }
@@ -41,15 +33,8 @@ fn every_command_explains_itself() {
 #[test]
 fn every_shell_gets_its_completions() {
     let home = SUITE.bare();
-    for (shell, sign) in [
-        ("bash", "complete -F"),
-        ("zsh", "#compdef pyro"),
-        ("fish", "complete -c pyro"),
-    ] {
+    for (shell, sign) in [("bash", "complete -F"), ("zsh", "#compdef pyro"), ("fish", "complete -c pyro")] {
         let script = home.pyro(["completions", shell]).run().expect(0);
-        assert!(
-            script.text().contains(sign) && script.text().contains("runtime"),
-            "{shell}"
-        );
+        assert!(script.text().contains(sign) && script.text().contains("runtime"), "{shell}");
     }
 }

@@ -15,20 +15,8 @@ fn there_is_no_network_but_the_guests_own_loopback() {
 fn nothing_of_one_run_is_in_the_next() {
     let home = SUITE.with(DEBIAN);
     let files = "/workspace/trace /etc/trace /tmp/trace /root/trace /usr/bin/trace /run/trace";
-    let first = sh(
-        &home,
-        &[],
-        &format!("touch {files} && cat /etc/machine-id && hostname"),
-    )
-    .run()
-    .expect(0);
-    let second = sh(
-        &home,
-        &[],
-        &format!("ls {files}; cat /etc/machine-id && hostname"),
-    )
-    .run()
-    .expect(0);
+    let first = sh(&home, &[], &format!("touch {files} && cat /etc/machine-id && hostname")).run().expect(0);
+    let second = sh(&home, &[], &format!("ls {files}; cat /etc/machine-id && hostname")).run().expect(0);
     assert_eq!(second.text().lines().count(), 2, "{}", second.text());
     let lines = first.text().lines().zip(second.text().lines());
     assert!(lines.clone().count() == 2 && lines.into_iter().all(|(first, second)| first != second));
@@ -46,18 +34,10 @@ fn the_kernels_modules_are_there() {
 fn processors_and_memory_are_as_asked() {
     let home = SUITE.with(DEBIAN);
     let flags = ["--vcpu-count", "2", "--mem-mib", "512"];
-    let run = sh(
-        &home,
-        &flags,
-        "nproc; awk '/MemTotal/ { print int($2 / 1024) }' /proc/meminfo",
-    )
-    .run()
-    .expect(0);
-    let [processors, memory] = run
-        .text()
-        .lines()
-        .map(|line| line.parse::<u32>().unwrap())
-        .collect::<Vec<_>>()[..]
+    let run =
+        sh(&home, &flags, "nproc; awk '/MemTotal/ { print int($2 / 1024) }' /proc/meminfo").run().expect(0);
+    let [processors, memory] =
+        run.text().lines().map(|line| line.parse::<u32>().unwrap()).collect::<Vec<_>>()[..]
     else {
         panic!("{}", run.text())
     };
@@ -69,13 +49,8 @@ fn processors_and_memory_are_as_asked() {
 fn a_command_that_wants_more_memory_than_there_is_fails_alone() {
     let home = SUITE.with(DEBIAN);
     let hungry = ["perl", "-e", "my @all; push @all, 'x' x 1048576 while 1"];
-    let run = run(
-        &home,
-        &["--mem-mib", "256", "--timeout-seconds", "60", "--json"],
-        &hungry,
-    )
-    .run()
-    .expect(137);
+    let run =
+        run(&home, &["--mem-mib", "256", "--timeout-seconds", "60", "--json"], &hungry).run().expect(137);
     let result = run.json();
     assert_eq!(result["exit_code"], 137, "killed by the guest's kernel");
     assert_eq!(result["timed_out"], false);
@@ -93,10 +68,7 @@ fn a_root_that_is_full_is_the_commands_failure() {
 fn the_clock_is_the_hosts() {
     let home = SUITE.with(DEBIAN);
     let run = run(&home, &[], &["date", "+%s"]).run().expect(0);
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap()
-        .as_secs();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let guest: u64 = run.text().trim().parse().unwrap();
     assert!(now.abs_diff(guest) < 30, "{guest} there, {now} here");
 }
@@ -104,9 +76,7 @@ fn the_clock_is_the_hosts() {
 #[test]
 fn a_guest_that_powers_itself_off_is_told_as_such() {
     let home = SUITE.with(DEBIAN);
-    let run = sh(&home, &["--json"], "echo b > /proc/sysrq-trigger; sleep 20")
-        .run()
-        .expect(125);
+    let run = sh(&home, &["--json"], "echo b > /proc/sysrq-trigger; sleep 20").run().expect(125);
     let error = &run.json()["error"];
     assert_eq!(error["code"], "guest_unavailable", "{error}");
     assert!(error["hint"].is_string(), "{error}");

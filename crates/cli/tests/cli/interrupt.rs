@@ -28,17 +28,9 @@ fn signals_end_it_in_order() {
         let signalled = Instant::now();
         running.signal(signal);
         let ended = running.wait().expect(status);
-        assert!(
-            signalled.elapsed() < GONE_DEADLINE,
-            "{signal:?} in {phase}: {}",
-            ended.stderr
-        );
+        assert!(signalled.elapsed() < GONE_DEADLINE, "{signal:?} in {phase}: {}", ended.stderr);
         home.expect_no_process_within(GONE_DEADLINE);
-        assert_eq!(
-            home.machines(),
-            Vec::<std::path::PathBuf>::new(),
-            "{signal:?} in {phase}"
-        );
+        assert_eq!(home.machines(), Vec::<std::path::PathBuf>::new(), "{signal:?} in {phase}");
     }
 }
 
@@ -65,9 +57,5 @@ fn a_guest_is_not_left_running_beyond_its_time_to_live() {
     let flags = ["--ttl-seconds", "6", "--timeout-seconds", "100", "--json"];
     let result = run(&home, &flags, &["sleep", "1000"]).run().expect(124).json();
     assert_eq!(result["timed_out"], true);
-    assert!(
-        result["timings"]["execute_ms"].as_u64().unwrap() < 8000,
-        "{}",
-        result["timings"]
-    );
+    assert!(result["timings"]["execute_ms"].as_u64().unwrap() < 8000, "{}", result["timings"]);
 }

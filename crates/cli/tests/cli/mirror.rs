@@ -25,24 +25,10 @@ fn mirror(answer: &'static str) -> String {
 
 /// What fetching from `mirror` fails with.
 fn failure(home: &Home, mirror: &str) -> Value {
-    let run = home
-        .pyro(["runtime", "fetch", "--json"])
-        .env("PYRO_DEBIAN_MIRROR", mirror)
-        .run()
-        .expect(1);
+    let run = home.pyro(["runtime", "fetch", "--json"]).env("PYRO_DEBIAN_MIRROR", mirror).run().expect(1);
     let error = run.json()["error"].clone();
-    assert!(
-        error["hint"]
-            .as_str()
-            .is_some_and(|hint| hint.contains("PYRO_DEBIAN_MIRROR")),
-        "{error}"
-    );
-    assert!(
-        error["message"]
-            .as_str()
-            .is_some_and(|message| message.contains(mirror)),
-        "{error}"
-    );
+    assert!(error["hint"].as_str().is_some_and(|hint| hint.contains("PYRO_DEBIAN_MIRROR")), "{error}");
+    assert!(error["message"].as_str().is_some_and(|message| message.contains(mirror)), "{error}");
     error
 }
 
@@ -62,10 +48,7 @@ fn failures_of_a_mirror_are_told_apart() {
         assert_eq!(error["code"], code, "{error}");
     }
     let status = home.pyro(["runtime", "status", "--json"]).run().expect(0).json();
-    assert_eq!(
-        status["state"], "missing",
-        "nothing half-made is taken for a bundle"
-    );
+    assert_eq!(status["state"], "missing", "nothing half-made is taken for a bundle");
 }
 
 #[test]
@@ -81,13 +64,7 @@ fn an_environment_is_not_built_from_an_unreachable_mirror() {
     let run = pull(&["env", "pull", "debian:12-base", "--json"]).expect(1);
     assert_eq!(run.json()["error"]["code"], "unreachable", "{}", run.stderr);
     let run = pull(&["run", "debian:12-base", "--", "true"]).expect(125);
-    assert!(
-        run.stderr.contains("nothing was run") && run.stderr.contains(" hint: "),
-        "{}",
-        run.stderr
-    );
-    let listed = pull(&["env", "inspect", "debian:12-base", "--json"])
-        .expect(0)
-        .json();
+    assert!(run.stderr.contains("nothing was run") && run.stderr.contains(" hint: "), "{}", run.stderr);
+    let listed = pull(&["env", "inspect", "debian:12-base", "--json"]).expect(0).json();
     assert_eq!(listed["state"], "absent");
 }

@@ -16,12 +16,7 @@ fn git_says_its_version_and_pyro_says_its_phases() {
     assert!(start.starts_with("[run] phase=start vm_id="), "{start}");
     assert!(execute.starts_with("[run] phase=execute vm_id="), "{execute}");
     let expected = "[run] environment=debian:12 execution_mode=guest_virtio_serial exit_code=0 duration_ms=";
-    assert!(
-        summary
-            .strip_prefix(expected)
-            .is_some_and(|ms| ms.parse::<u64>().is_ok()),
-        "{summary}"
-    );
+    assert!(summary.strip_prefix(expected).is_some_and(|ms| ms.parse::<u64>().is_ok()), "{summary}");
 }
 
 #[test]
@@ -35,47 +30,25 @@ fn the_exit_status_is_the_commands_own() {
     ];
     for (command, status, said) in cases {
         let run = run(&home, &[], command).run().expect(status);
-        assert!(
-            run.stdout.is_empty() && run.stderr.contains(said),
-            "{command:?}: {}",
-            run.stderr
-        );
-        assert!(
-            run.last_line().contains(&format!("exit_code={status}")),
-            "{}",
-            run.stderr
-        );
+        assert!(run.stdout.is_empty() && run.stderr.contains(said), "{command:?}: {}", run.stderr);
+        assert!(run.last_line().contains(&format!("exit_code={status}")), "{}", run.stderr);
     }
 }
 
 #[test]
 fn the_two_outputs_stay_apart() {
     let home = SUITE.with(DEBIAN);
-    let run = sh(&home, &[], "echo to-stdout; echo to-stderr >&2")
-        .run()
-        .expect(0);
+    let run = sh(&home, &[], "echo to-stdout; echo to-stderr >&2").run().expect(0);
     assert_eq!(run.text(), "to-stdout\n");
-    assert!(
-        run.stderr.lines().any(|line| line == "to-stderr"),
-        "{}",
-        run.stderr
-    );
+    assert!(run.stderr.lines().any(|line| line == "to-stderr"), "{}", run.stderr);
     assert!(!run.stderr.contains("to-stdout"));
 }
 
 #[test]
 fn arguments_keep_their_boundaries() {
     let home = SUITE.with(DEBIAN);
-    let arguments = [
-        "two words",
-        "line\nbreak",
-        "'single' \"double\" `back` $HOME \\",
-        "",
-        "*",
-        "--json",
-        "--",
-        "ü",
-    ];
+    let arguments =
+        ["two words", "line\nbreak", "'single' \"double\" `back` $HOME \\", "", "*", "--json", "--", "ü"];
     let mut command = vec!["printf", "%s\\0"];
     command.extend(arguments);
     let run = run(&home, &[], &command).run().expect(0);
@@ -86,9 +59,7 @@ fn arguments_keep_their_boundaries() {
 #[test]
 fn a_command_runs_as_root_in_the_workspace_without_input() {
     let home = SUITE.with(DEBIAN);
-    let run = sh(&home, &[], "id -u; pwd; echo $HOME; cat; touch here && ls")
-        .run()
-        .expect(0);
+    let run = sh(&home, &[], "id -u; pwd; echo $HOME; cat; touch here && ls").run().expect(0);
     assert_eq!(run.text(), "0\n/workspace\n/root\nhere\n");
 }
 
@@ -96,9 +67,7 @@ fn a_command_runs_as_root_in_the_workspace_without_input() {
 fn a_command_that_takes_too_long_is_killed_with_its_children() {
     let home = SUITE.with(DEBIAN);
     let flags = ["--timeout-seconds", "2", "--json"];
-    let run = sh(&home, &flags, "echo started; sleep 1000 & wait")
-        .run()
-        .expect(124);
+    let run = sh(&home, &flags, "echo started; sleep 1000 & wait").run().expect(124);
     let result = run.json();
     assert_eq!(result["exit_code"], 124);
     assert_eq!(result["timed_out"], true);
@@ -111,9 +80,7 @@ fn a_command_that_takes_too_long_is_killed_with_its_children() {
 #[test]
 fn a_timeout_is_told_without_json_too() {
     let home = SUITE.with(DEBIAN);
-    let run = run(&home, &["--timeout-seconds", "1"], &["sleep", "1000"])
-        .run()
-        .expect(124);
+    let run = run(&home, &["--timeout-seconds", "1"], &["sleep", "1000"]).run().expect(124);
     assert!(run.last_line().contains("exit_code=124"), "{}", run.stderr);
     assert!(run.last_line().ends_with("timed_out=true"), "{}", run.stderr);
     assert!(run.elapsed < Duration::from_secs(60));
@@ -122,9 +89,7 @@ fn a_timeout_is_told_without_json_too() {
 #[test]
 fn json_is_one_document_of_a_known_shape() {
     let home = SUITE.with(DEBIAN);
-    let run = sh(&home, &["--json"], "echo out; echo err >&2; exit 3")
-        .run()
-        .expect(3);
+    let run = sh(&home, &["--json"], "echo out; echo err >&2; exit 3").run().expect(3);
     let result = run.json();
     for (field, expected) in [
         ("environment", json!("debian:12")),
@@ -145,10 +110,7 @@ fn json_is_one_document_of_a_known_shape() {
     assert_eq!(cleanup["reason"], "post_exec_cleanup");
     assert!(cleanup["vm_id"].as_str().is_some_and(|id| !id.is_empty()));
     let timings = result["timings"].as_object().unwrap();
-    assert!(
-        timings.values().all(Value::is_u64) && timings.contains_key("total_ms"),
-        "{timings:?}"
-    );
+    assert!(timings.values().all(Value::is_u64) && timings.contains_key("total_ms"), "{timings:?}");
     assert!(
         !run.stderr.contains("err\n") || run.stderr.contains("[run]"),
         "the guest's words are in the document"

@@ -10,19 +10,10 @@ fn status_and_verify_describe_the_bundle() {
         assert_eq!(status["state"], "ready", "{command}");
         assert_eq!(status["problems"], pyro_testkit::json!([]));
         let bundle = &status["bundle"];
-        assert!(
-            bundle["files"].as_u64().is_some_and(|files| files > 10),
-            "{bundle}"
-        );
-        assert!(
-            bundle["bytes"].as_u64().is_some_and(|bytes| bytes > 1 << 20),
-            "{bundle}"
-        );
+        assert!(bundle["files"].as_u64().is_some_and(|files| files > 10), "{bundle}");
+        assert!(bundle["bytes"].as_u64().is_some_and(|bytes| bytes > 1 << 20), "{bundle}");
         for component in ["qemu", "kernel", "kernel_release", "e2fsprogs", "erofs_utils"] {
-            assert!(
-                bundle["components"][component].is_string(),
-                "{component}: {bundle}"
-            );
+            assert!(bundle["components"][component].is_string(), "{component}: {bundle}");
         }
     }
     let text = home.pyro(["runtime", "status"]).run().expect(0);

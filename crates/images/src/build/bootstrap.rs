@@ -24,16 +24,8 @@ const SCRIPT_TEXT: &str = include_str!("second-stage.sh");
 /// Top-level directories that are links into `/usr`.
 const MERGED: [&str; 4] = ["bin", "lib", "lib64", "sbin"];
 /// Directories that the agent mounts on, or that scripts expect before any package has made them.
-const DIRECTORIES: [&str; 8] = [
-    "dev",
-    "proc",
-    "sys",
-    "run",
-    "tmp",
-    "workspace",
-    "usr/lib/modules",
-    "var/tmp",
-];
+const DIRECTORIES: [&str; 8] =
+    ["dev", "proc", "sys", "run", "tmp", "workspace", "usr/lib/modules", "var/tmp"];
 
 type TarWriter = tar::Builder<MkfsTar>;
 
@@ -43,33 +35,37 @@ pub(super) fn build(
     work: &Path,
     target: &Path,
 ) -> Result<(), ImagesError> {
-    let mkfs = MkfsTar::start(bundle, target, packages.date.as_second())?;
-    let mut writer = Writer {
-        tar: tar::Builder::new(mkfs),
-        directories: HashSet::new(),
-    };
+    let mkfs = MkfsTar::start(bundle, target, packages.origin.date.as_second())?;
+    let mut writer = Writer { tar: tar::Builder::new(mkfs), directories: HashSet::new() };
+    let written = write_all(&mut writer, packages, work, target);
+    // When mkfs.erofs has ended early, its own words say more than that it no longer reads.
+    match (written, writer.tar.into_inner().map_err(on("write", target))) {
+        (Ok(()), mkfs) => mkfs?.finish(),
+        (Err(error), Ok(mkfs)) => mkfs.finish().and(Err(error)),
+        (Err(error), Err(_)) => Err(error),
+    }
+}
+
+fn write_all(
+    writer: &mut Writer,
+    packages: &Packages,
+    work: &Path,
+    target: &Path,
+) -> Result<(), ImagesError> {
     writer.layout().map_err(on("write", target))?;
     for (package, file) in &packages.essential {
         writer.unpack(package, file)?;
     }
-    let mut list = |name: &str, chosen: &[(Package, PathBuf)]| {
+    for (list, chosen) in [("essential", &packages.essential), ("others", &packages.others)] {
         let mut names = Vec::new();
         for (package, file) in chosen {
             let name = format!("{}_{}.deb", package.name, package.architecture);
             writer.repack(&name, file, work)?;
             names.push(name);
         }
-        writer
-            .file(name, 0o644, names.join("\n").as_bytes())
-            .map_err(on("write", target))
-    };
-    list("essential", &packages.essential)?;
-    list("others", &packages.others)?;
-    writer
-        .file(SCRIPT, 0o755, SCRIPT_TEXT.as_bytes())
-        .map_err(on("write", target))?;
-    let mkfs = writer.tar.into_inner().map_err(on("write", target))?;
-    mkfs.finish()
+        writer.file(list, 0o644, names.join("\n").as_bytes()).map_err(on("write", target))?;
+    }
+    writer.file(SCRIPT, 0o755, SCRIPT_TEXT.as_bytes()).map_err(on("write", target))
 }
 
 struct Writer {
@@ -107,24 +103,16 @@ impl Writer {
         if !self.directories.insert(path.to_owned()) {
             return Ok(());
         }
-        self.tar
-            .append_data(&mut header_of(EntryType::Directory, mode, 0), path, io::empty())
+        self.tar.append_data(&mut header_of(EntryType::Directory, mode, 0), path, io::empty())
     }
 
     fn file(&mut self, name: &str, mode: u32, content: &[u8]) -> io::Result<()> {
         let path = Path::new(PACKAGES_DIR.trim_start_matches('/')).join(name);
-        self.tar.append_data(
-            &mut header_of(EntryType::Regular, mode, content.len() as u64),
-            path,
-            content,
-        )
+        self.tar.append_data(&mut header_of(EntryType::Regular, mode, content.len() as u64), path, content)
     }
 
     fn unpack(&mut self, package: &Package, file: &Path) -> Result<(), ImagesError> {
-        let failed = |source| ImagesError::Unpack {
-            package: package.name.clone(),
-            source,
-        };
+        let failed = |source| ImagesError::Unpack { package: package.name.clone(), source };
         let visited =
             Deb::open(file).for_each(|entry, content| self.entry(&entry, content).map_err(Visit::Write));
         visited.map_err(|error| match error {
@@ -173,10 +161,7 @@ impl Writer {
 
     /// Writes the package with its data uncompressed, which dpkg takes as well.
     fn repack(&mut self, name: &str, file: &Path, work: &Path) -> Result<(), ImagesError> {
-        let failed = |source| ImagesError::Unpack {
-            package: name.to_owned(),
-            source,
-        };
+        let failed = |source| ImagesError::Unpack { package: name.to_owned(), source };
         let mut repacked = repacked(file, work).map_err(failed)?;
         let size = repacked.seek(io::SeekFrom::End(0)).map_err(failed)?;
         repacked.rewind().map_err(failed)?;
@@ -199,9 +184,7 @@ impl From<DebError> for Visit {
 
 fn repacked(file: &Path, work: &Path) -> io::Result<File> {
     let mut data = tempfile::tempfile_in(work)?;
-    Deb::open(file)
-        .with_data_tar(|tar| io::copy(tar, &mut data))
-        .map_err(io::Error::other)?;
+    Deb::open(file).with_data_tar(|tar| io::copy(tar, &mut data)).map_err(io::Error::other)?;
     data.rewind()?;
     let mut members = ar::Archive::new(io::BufReader::new(File::open(file)?));
     let mut out = ar::Builder::new(tempfile::tempfile_in(work)?);

@@ -1,5 +1,6 @@
 //! EROFS images from tar streams, with the bundle's mkfs.erofs. Uncompressed: see docs/performance.md.
 
+use super::guest::Archive;
 use super::on;
 use crate::ImagesError;
 use pyro_runtime::{Bundle, Tool};
@@ -24,30 +25,19 @@ impl MkfsTar {
     /// Starts making `target` from the tar that will be written. `epoch`: seconds that stand for its time of creation.
     pub(super) fn start(bundle: &Bundle, target: &Path, epoch: i64) -> Result<Self, ImagesError> {
         let mut command = mkfs(bundle, target, epoch);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(on("start mkfs.erofs for", target))?;
         let stdin = child.stdin.take();
         let stderr = child.stderr.take();
         let messages = stderr.map(|stderr| std::thread::spawn(move || tail_of(stderr)));
-        Ok(Self {
-            child,
-            stdin,
-            messages,
-        })
+        Ok(Self { child, stdin, messages })
     }
 
     /// Ends the tar and waits for the image.
     pub(super) fn finish(mut self) -> Result<(), ImagesError> {
         drop(self.stdin.take());
         let status = self.child.wait();
-        let message = self
-            .messages
-            .take()
-            .and_then(|thread| thread.join().ok())
-            .unwrap_or_default();
+        let message = self.messages.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
         match status {
             Ok(status) if status.success() => Ok(()),
             Ok(status) => Err(failed(&format!("{status}: {message}"))),
@@ -74,70 +64,31 @@ impl Drop for MkfsTar {
     }
 }
 
-/// Makes `target` from the tar file `archive`; returns the sha256 of the image, in hexadecimal.
+/// Makes `target` from `archive`; returns the sha256 of the image, in hexadecimal.
 pub(super) fn from_tar(
     bundle: &Bundle,
-    archive: &Path,
+    archive: &Archive,
     target: &Path,
     epoch: i64,
 ) -> Result<String, ImagesError> {
-    let mut tar = File::open(archive).map_err(on("open", archive))?;
+    // The disk is longer than the archive on it.
+    let tar = File::open(&archive.disk).map_err(on("open", &archive.disk))?;
     let mut mkfs = MkfsTar::start(bundle, target, epoch)?;
-    // The disk is longer than the archive on it: what follows the archive's end is nothing.
-    let copied = copy_archive(&mut tar, &mut mkfs);
-    match (copied, mkfs.finish()) {
-        (Ok(()), Ok(())) => {}
-        (_, Err(failed)) => return Err(failed),
-        (Err(error), Ok(())) => return Err(on("read", archive)(error)),
-    }
+    let copied = io::copy(&mut tar.take(archive.bytes), &mut mkfs);
+    mkfs.finish()?;
+    copied.map_err(on("read", &archive.disk))?;
     Ok(crate::store::digest_of(target)?.to_string())
-}
-
-/// Copies up to the archive's end: two blocks of zeros at a record boundary.
-fn copy_archive(tar: &mut File, out: &mut dyn Write) -> io::Result<()> {
-    const RECORD: usize = 10_240;
-    let mut record = vec![0; RECORD];
-    loop {
-        tar.read_exact(&mut record)?;
-        out.write_all(&record)?;
-        if record[RECORD - 1024..].iter().all(|byte| *byte == 0) && at_end(tar)? {
-            return Ok(());
-        }
-    }
-}
-
-/// Whether only a hole follows, which is how the rest of the sparse disk reads.
-fn at_end(tar: &File) -> io::Result<bool> {
-    let position = rustix::fs::tell(tar)?;
-    match rustix::fs::seek(tar, rustix::fs::SeekFrom::Data(position)) {
-        Err(rustix::io::Errno::NXIO) => Ok(true),
-        Err(error) => Err(error.into()),
-        Ok(_) => {
-            rustix::fs::seek(tar, rustix::fs::SeekFrom::Start(position))?;
-            Ok(false)
-        }
-    }
 }
 
 fn mkfs(bundle: &Bundle, target: &Path, epoch: i64) -> Command {
     let mut command = bundle.command(Tool::MkfsErofs);
-    command.args([
-        "--quiet",
-        "--tar=f",
-        "--mkfs-time",
-        "--preserve-mtime",
-        "-U",
-        IMAGE_UUID,
-    ]);
+    command.args(["--quiet", "--tar=f", "--mkfs-time", "--preserve-mtime", "-U", IMAGE_UUID]);
     command.arg(format!("-T{epoch}")).arg(target);
     command
 }
 
 fn failed(message: &str) -> ImagesError {
-    ImagesError::Tool {
-        tool: "mkfs.erofs",
-        message: message.trim().to_owned(),
-    }
+    ImagesError::Tool { tool: "mkfs.erofs", message: message.trim().to_owned() }
 }
 
 fn tail_of(mut stream: impl Read) -> String {

@@ -14,13 +14,13 @@ mod bootstrap;
 mod guest;
 mod image;
 
-use crate::store::{EnvironmentStore, Manifest, PackageRecord, Stamp};
+use crate::store::{EnvironmentStore, Manifest, PackageRecord, Stamp, digest_of};
 use crate::{CATALOG_VERSION, Environment, ImagesError, Recipe, Status};
 use jiff::Timestamp;
 use pyro_runtime::debian::Priority;
 use pyro_runtime::fs::{FsError, create_dir_all, remove_all};
 use pyro_runtime::lock::FileLock;
-use pyro_runtime::{Archive, Bundle, Dirs, Fetcher, Package, Progress, debian::FetchOptions};
+use pyro_runtime::{Archive, Bundle, DebianError, Dirs, Fetcher, Package, Progress, debian::FetchOptions};
 use pyro_vmm::Engine;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,8 +51,16 @@ pub struct Builder {
 struct Packages {
     essential: Vec<(Package, PathBuf)>,
     others: Vec<(Package, PathBuf)>,
+    origin: Origin,
+}
+
+/// Where the packages are from.
+#[derive(Clone)]
+struct Origin {
     release: Option<String>,
     date: Timestamp,
+    /// The mirror as guests are told of it: without the credentials that its URL may hold.
+    mirror: String,
 }
 
 impl Builder {
@@ -86,37 +94,39 @@ impl Builder {
     ) -> Result<Environment, ImagesError> {
         let builder = self.clone();
         let packages = blocking(move || builder.fetch(recipe)).await?;
-        let epoch = packages.date.as_second();
+        let origin = packages.origin.clone();
         let manifest = manifest_of(recipe, &packages);
 
-        self.progress.phase("unpack");
+        self.phase(recipe, "unpack");
         let bootstrap = work.join("bootstrap.erofs");
         let (bundle, directory, target) = (Arc::clone(&self.bundle), work.to_owned(), bootstrap.clone());
         blocking(move || bootstrap::build(&bundle, &packages, &directory, &target)).await?;
 
-        let archive = guest::second_stage(self, recipe, work, &bootstrap, epoch).await?;
+        let archive = guest::second_stage(self, recipe, work, &bootstrap, &origin).await?;
 
-        self.progress.phase("image");
+        self.phase(recipe, "image");
         let (bundle, target) = (Arc::clone(&self.bundle), work.join("image.erofs"));
         let store = store.clone();
         blocking(move || {
-            let digest = image::from_tar(&bundle, &archive, &target, epoch)?;
+            let digest = image::from_tar(&bundle, &archive, &target, origin.date.as_second())?;
             store.install(recipe, &target, Manifest { digest, ..manifest })
         })
         .await
+    }
+
+    /// Tells of a phase, as in `unpack environment=debian:12`.
+    fn phase(&self, recipe: &Recipe, name: &str) {
+        self.progress.phase(&format!("{name} environment={}", recipe.name));
     }
 
     async fn lock(&self, store: &EnvironmentStore, recipe: &'static Recipe) -> Result<FileLock, ImagesError> {
         let path = lock_path(store, recipe);
         let progress = Arc::clone(&self.progress);
         blocking(move || {
-            FileLock::acquire(&path, LOCK_PATIENCE, &|| progress.phase("wait for another pyro")).map_err(
+            FileLock::acquire(&path, LOCK_PATIENCE, &|| progress.phase("wait-for-another-pyro")).map_err(
                 |error| {
                     if error.source.kind() == std::io::ErrorKind::TimedOut {
-                        ImagesError::Busy {
-                            name: recipe.name,
-                            lock: path.clone(),
-                        }
+                        ImagesError::Busy { name: recipe.name, lock: path.clone() }
                     } else {
                         error.into()
                     }
@@ -127,11 +137,8 @@ impl Builder {
     }
 
     fn fetch(&self, recipe: &'static Recipe) -> Result<Packages, ImagesError> {
-        let failed = |source| ImagesError::Packages {
-            name: recipe.name,
-            source,
-        };
-        self.progress.phase("resolve");
+        let failed = |source| ImagesError::Packages { name: recipe.name, source };
+        self.phase(recipe, "resolve");
         let fetcher = Fetcher::new(&self.dirs, &self.source, Arc::clone(&self.progress)).map_err(failed)?;
         let archive = Archive::open(recipe.suite, &fetcher).map_err(failed)?;
         let first = archive.essential();
@@ -143,33 +150,39 @@ impl Builder {
         roots.extend(recipe.package_names());
         let mut others = archive.resolve(&roots, &[]).map_err(failed)?;
         others.retain(|package| !essential.contains(package));
-        self.progress.phase("download");
-        let files = fetcher
-            .packages(&[essential.clone(), others.clone()].concat())
-            .map_err(failed)?;
+        self.phase(recipe, "download");
+        let files = fetch_whole(&fetcher, &[essential.clone(), others.clone()].concat()).map_err(failed)?;
         let mut files = files.into_iter();
         let essential = essential.into_iter().zip(files.by_ref()).collect();
         let others = others.into_iter().zip(files).collect();
-        Ok(Packages {
-            essential,
-            others,
-            release: archive.info().version.clone(),
-            date: archive.info().date,
-        })
+        let mirror = without_credentials(fetcher.mirror().base());
+        let origin = Origin { release: archive.info().version.clone(), date: archive.info().date, mirror };
+        Ok(Packages { essential, others, origin })
     }
 }
 
-/// Whether `path` is the work directory of a build that another process is doing right now.
-pub(crate) fn is_in_progress(path: &Path) -> bool {
-    let name = path
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default();
-    let (Some(slug), Some(directory)) = (name.strip_prefix(".build-"), path.parent()) else {
-        return false;
-    };
-    let lock = directory.join(format!("{slug}.lock"));
-    lock.exists() && FileLock::acquire(&lock, Duration::ZERO, &|| {}).is_err()
+/// Fetches packages and hashes them all: what was in the cache already may have been damaged since.
+fn fetch_whole(fetcher: &Fetcher, packages: &[Package]) -> Result<Vec<PathBuf>, DebianError> {
+    let files = fetcher.packages(packages)?;
+    let mut damaged = Vec::new();
+    for (package, file) in packages.iter().zip(&files) {
+        if digest_of(file)? != package.sha256 {
+            damaged.push(package.clone());
+        }
+    }
+    if damaged.is_empty() {
+        return Ok(files);
+    }
+    fetcher.forget(&damaged)?;
+    fetcher.packages(packages)
+}
+
+fn without_credentials(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let host_at = rest.find('/').unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(host_at);
+    let host = authority.rsplit('@').next().unwrap_or(authority);
+    format!("{scheme}://{host}{path}")
 }
 
 fn work_directory(store: &EnvironmentStore, recipe: &Recipe) -> PathBuf {
@@ -196,8 +209,8 @@ fn manifest_of(recipe: &Recipe, packages: &Packages) -> Manifest {
         environment: recipe.name.to_owned(),
         catalog_version: CATALOG_VERSION.to_owned(),
         suite: recipe.suite.to_owned(),
-        release: packages.release.clone(),
-        release_date: packages.date.to_string(),
+        release: packages.origin.release.clone(),
+        release_date: packages.origin.date.to_string(),
         packages: records,
         image: String::new(),
         digest: String::new(),
@@ -221,4 +234,20 @@ async fn blocking<T: Send + 'static>(
 fn on(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> ImagesError {
     let failed = FsError::on(action, path);
     move |error| failed(error).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guests_are_not_told_credentials() {
+        for (url, told) in [
+            ("http://mirror.example/debian", "http://mirror.example/debian"),
+            ("https://me:secret@mirror.example:8080/a@b", "https://mirror.example:8080/a@b"),
+            ("https://me@mirror.example", "https://mirror.example"),
+        ] {
+            assert_eq!(without_credentials(url), told);
+        }
+    }
 }

@@ -1,8 +1,10 @@
 # Runs as root in a throwaway guest whose root holds the essential packages, unpacked but not configured.
-# Arguments: directory of the packages, seconds since the epoch that stand for "now".
+# Arguments: directory of the packages, seconds since the epoch that stand for "now", mirror, code name of the suite.
 set -eu
 packages=$1
 SOURCE_DATE_EPOCH=$2
+mirror=$3
+suite=$4
 export SOURCE_DATE_EPOCH
 export DEBIAN_FRONTEND=noninteractive DEBCONF_NONINTERACTIVE_SEEN=true PERL_HASH_SEED=0
 export LC_ALL=C.UTF-8 HOME=/root TMPDIR=/tmp
@@ -62,6 +64,13 @@ rm -f /etc/ssh/ssh_host_*
 find /var/log /tmp /var/tmp /var/cache/apt /var/lib/apt/lists -mindepth 1 -delete 2>/dev/null || true
 rmdir /workspace 2>/dev/null || true
 mkdir -p /workspace /usr/lib/modules
+cat > /etc/apt/sources.list.d/debian.sources <<SOURCES
+Types: deb
+URIs: $mirror
+Suites: $suite
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+SOURCES
 : > /etc/machine-id
 
 output=
@@ -75,11 +84,10 @@ echo "phase archive"
 # What the guest mounted for itself stays out; empty mount points go in instead.
 mkdir -p /tmp/points/dev /tmp/points/proc /tmp/points/sys /tmp/points/run
 touch -d "@$SOURCE_DATE_EPOCH" /tmp/points/*
-tar --create --file="$output" --sort=name --numeric-owner \
+tar --create --totals --file="$output" --sort=name --numeric-owner \
   --format=posix --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime \
   --xattrs --xattrs-include=security.capability --clamp-mtime --mtime="@$SOURCE_DATE_EPOCH" \
   --exclude='./dev' --exclude='./proc' --exclude='./sys' --exclude='./run' --exclude='./tmp/*' \
   --exclude='./usr/lib/modules/*' --exclude='./workspace/*' --exclude=".$packages" \
   --directory=/ . --directory=/tmp/points dev proc sys run
 sync
-echo "phase done"

@@ -28,12 +28,9 @@ impl VmDirectory {
     pub(super) fn create(vms: &Path, id: &VmId) -> Result<Self, PyroError> {
         create_dir_all(vms)?;
         let _turn = FileLock::acquire(&vms.join(LOCK), PATIENCE, &|| {})?;
-        sweep(vms)?;
+        sweep(vms);
         let path = vms.join(id.as_str());
-        fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&path)
-            .map_err(FsError::on("create", &path))?;
+        fs::DirBuilder::new().mode(0o700).create(&path).map_err(FsError::on("create", &path))?;
         let lock = FileLock::acquire(&path.join(LOCK), Duration::ZERO, &|| {})?;
         Ok(Self { path, _lock: lock })
     }
@@ -50,15 +47,15 @@ impl Drop for VmDirectory {
     }
 }
 
-/// Removes the directories below `vms` that nobody holds.
-fn sweep(vms: &Path) -> Result<(), PyroError> {
-    for entry in fs::read_dir(vms).map_err(FsError::on("read", vms))? {
-        let path = entry.map_err(FsError::on("read", vms))?.path();
+/// Removes the directories below `vms` that nobody holds. What cannot be removed must not keep new machines from
+/// being made; it is tried again each time.
+fn sweep(vms: &Path) {
+    for entry in fs::read_dir(vms).into_iter().flatten().flatten() {
+        let path = entry.path();
         if path.is_dir() && FileLock::acquire(&path.join(LOCK), Duration::ZERO, &|| {}).is_ok() {
-            remove_all(&path)?;
+            let _left = remove_all(&path);
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]

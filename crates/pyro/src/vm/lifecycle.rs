@@ -10,7 +10,7 @@
 
 use super::directory::VmDirectory;
 use super::output::OutputMode;
-use super::run::{Spans, execute};
+use super::run::{RanOn, Spans, execute};
 use super::start::{Running, Shape};
 use super::{RunRequest, RunResult, VmId, seconds};
 use crate::{Pyro, PyroError};
@@ -134,39 +134,18 @@ impl Drop for Vm {
 impl Pyro {
     /// Creates a machine: its id, files and time to live. Nothing runs yet.
     pub async fn create_vm(&self, request: CreateVm) -> Result<VmStatus, PyroError> {
-        let CreateVm {
-            environment,
-            vcpu_count,
-            mem_mib,
-            ttl_seconds,
-            allow_host_compat,
-        } = request;
-        let shape = RunRequest {
-            vcpu_count,
-            mem_mib,
-            allow_host_compat,
-            ..RunRequest::new(environment, ["-"])
-        }
-        .shape()?;
+        let CreateVm { environment, vcpu_count, mem_mib, ttl_seconds, allow_host_compat } = request;
+        let shape =
+            RunRequest { vcpu_count, mem_mib, allow_host_compat, ..RunRequest::new(environment, ["-"]) }
+                .shape()?;
         let ttl = seconds("ttl_seconds", ttl_seconds)?;
         let id = VmId::random()?;
         let directory = self.vm_directory(&id).await?;
         let created_at = Timestamp::now();
         let expires_at = created_at + SignedDuration::try_from(ttl).unwrap_or(SignedDuration::MAX);
-        let life = Life {
-            directory,
-            state: VmState::Created,
-            engine: None,
-            running: None,
-        };
+        let life = Life { directory, state: VmState::Created, engine: None, running: None };
         let expiry = self.expire_after(id.clone(), ttl);
-        let vm = Arc::new(Vm {
-            created_at,
-            expires_at,
-            shape,
-            life: Mutex::new(life),
-            expiry,
-        });
+        let vm = Arc::new(Vm { created_at, expires_at, shape, life: Mutex::new(life), expiry });
         self.vms.lock().await.insert(id.clone(), vm);
         self.status_vm(&id).await
     }
@@ -199,21 +178,23 @@ impl Pyro {
         life.state = VmState::Stopped;
         drop(life);
         let left = vm.expires_at.duration_since(Timestamp::now());
-        let limit = timeout.min(Duration::try_from(left).unwrap_or(Duration::ZERO));
-        let argv = exec
-            .command
-            .iter()
-            .map(|word| word.clone().into_bytes())
-            .collect();
-        let (timings, capabilities) = (running.timings, running.capabilities.clone());
+        // Zero would mean no limit.
+        let limit = timeout.min(Duration::try_from(left).unwrap_or_default()).max(Duration::from_millis(1));
+        let argv = exec.command.iter().map(|word| word.clone().into_bytes()).collect();
+        let (timings, ran_on) = (running.timings, RanOn::of(&running));
         let executing = Instant::now();
         let outcome = execute(&running.guest, argv, limit, output).await;
         let execute = executing.elapsed();
+        let outcome = outcome.map_err(|error| error.with_console(running.machine.as_ref()));
         running.end().await;
-        self.delete_vm(id).await?;
+        match self.delete_vm(id).await {
+            // Its time to live may have passed in the meantime: gone is gone.
+            Ok(()) | Err(PyroError::UnknownVm { .. }) => {}
+            Err(error) => return Err(error),
+        }
         let spans = Spans::of_exec(timings, execute, executing.elapsed().saturating_sub(execute));
         let request = RunRequest::new(vm.shape.environment.name, exec.command);
-        Ok(outcome?.into_result(request, id.clone(), &capabilities, &spans))
+        Ok(outcome?.into_result(request, id.clone(), ran_on, &spans))
     }
 
     /// Ends a started machine at once, without running anything.
@@ -249,21 +230,15 @@ impl Pyro {
     /// How a machine is connected: not at all.
     pub async fn network_info_vm(&self, id: &VmId) -> Result<NetworkInfo, PyroError> {
         self.vm(id).await?;
-        Ok(NetworkInfo {
-            policy: "off",
-            interfaces: Vec::new(),
-        })
+        Ok(NetworkInfo { policy: "off", interfaces: Vec::new() })
     }
 
     /// Removes machines whose time to live has passed and that are still there.
     pub async fn reap_expired(&self) -> Result<Reaped, PyroError> {
         let now = Timestamp::now();
         let vms = self.vms.lock().await;
-        let expired: Vec<VmId> = vms
-            .iter()
-            .filter(|(_, vm)| vm.expires_at <= now)
-            .map(|(id, _)| id.clone())
-            .collect();
+        let expired: Vec<VmId> =
+            vms.iter().filter(|(_, vm)| vm.expires_at <= now).map(|(id, _)| id.clone()).collect();
         drop(vms);
         let mut vm_ids = Vec::new();
         for id in expired {
@@ -272,17 +247,12 @@ impl Pyro {
                 vm_ids.push(id);
             }
         }
-        Ok(Reaped {
-            count: vm_ids.len(),
-            vm_ids,
-        })
+        Ok(Reaped { count: vm_ids.len(), vm_ids })
     }
 
     async fn vm(&self, id: &VmId) -> Result<Arc<Vm>, PyroError> {
         let vms = self.vms.lock().await;
-        vms.get(id)
-            .cloned()
-            .ok_or_else(|| PyroError::UnknownVm { id: id.clone() })
+        vms.get(id).cloned().ok_or_else(|| PyroError::UnknownVm { id: id.clone() })
     }
 
     fn expire_after(&self, id: VmId, ttl: Duration) -> AbortHandle {
@@ -308,12 +278,7 @@ impl Life {
             return Ok(());
         }
         let (id, state, needed) = (id.clone(), self.state.as_str(), needed.as_str());
-        Err(PyroError::WrongVmState {
-            id,
-            state,
-            operation,
-            needed,
-        })
+        Err(PyroError::WrongVmState { id, state, operation, needed })
     }
 }
 

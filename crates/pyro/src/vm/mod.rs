@@ -68,10 +68,6 @@ fn seconds(what: &'static str, given: u64) -> Result<Duration, PyroError> {
     if (1..=MAX_SECONDS).contains(&given) {
         Ok(Duration::from_secs(given))
     } else {
-        Err(PyroError::OutOfRange {
-            what,
-            max: MAX_SECONDS,
-            given,
-        })
+        Err(PyroError::OutOfRange { what, max: MAX_SECONDS, given })
     }
 }

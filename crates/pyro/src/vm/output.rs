@@ -48,22 +48,12 @@ impl Captured {
         let truncated = !self.kept.is_empty() && self.total > self.kept.len() as u64;
         let bytes = self.total;
         match String::from_utf8(self.kept) {
-            Ok(text) => CapturedText {
-                text,
-                bytes,
-                truncated,
-                lossy: false,
-            },
+            Ok(text) => CapturedText { text, bytes, truncated, lossy: false },
             Err(error) => {
                 // A character cut in two at the limit is no sign of binary output.
                 let only_cut = truncated && error.utf8_error().error_len().is_none();
                 let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-                CapturedText {
-                    text,
-                    bytes,
-                    truncated,
-                    lossy: !only_cut,
-                }
+                CapturedText { text, bytes, truncated, lossy: !only_cut }
             }
         }
     }
@@ -85,10 +75,7 @@ mod tests {
         let mut captured = Captured::default();
         captured.push(b"text");
         let text = captured.finish();
-        assert_eq!(
-            (text.text.as_str(), text.bytes, text.truncated, text.lossy),
-            ("text", 4, false, false)
-        );
+        assert_eq!((text.text.as_str(), text.bytes, text.truncated, text.lossy), ("text", 4, false, false));
 
         let mut captured = Captured::default();
         captured.push(b"\xff\x00");

@@ -1,14 +1,15 @@
 //! `run`: create, start, execute, delete, in one call.
 
 use super::output::{Captured, OutputChunk, OutputMode};
-use super::start::{Shape, StartTimings};
+use super::start::{Prepared, Running, Shape, StartTimings};
 use super::{
     DEFAULT_MEM_MIB, DEFAULT_TIMEOUT_SECONDS, DEFAULT_TTL_SECONDS, DEFAULT_VCPU_COUNT, VmId, seconds,
 };
 use crate::{Pyro, PyroError};
 use pyro_images::Recipe;
+use pyro_protocol::v1::FailureKind;
 use pyro_vmm::guest::{ExecEvent, ExecRequest, ExitStatus, OutputStream};
-use pyro_vmm::{Capabilities, ExecutionMode, Guest, MemMib, VcpuCount};
+use pyro_vmm::{Capabilities, ExecutionMode, Guest, MemMib, VcpuCount, VmmError};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
@@ -67,6 +68,9 @@ pub struct RunResult {
     pub execution_mode: ExecutionMode,
     /// Name of the engine.
     pub engine: &'static str,
+    /// Why it ran on the host, where it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback_reason: Option<String>,
     /// Bytes written to standard output, kept or not.
     pub stdout_bytes: u64,
     /// Bytes written to standard error, kept or not.
@@ -125,41 +129,48 @@ impl Pyro {
         let ttl = seconds("ttl_seconds", request.ttl_seconds)?;
         let prepared = self.prepare_start(&shape).await?;
         let prepare = begun.elapsed();
-
         let id = VmId::random()?;
-        self.progress().phase("create");
-        let created = Instant::now();
-        let directory = self.vm_directory(&id).await?;
-        let create = created.elapsed();
-        self.progress().phase(&format!("start vm_id={id}"));
-        let running = prepared.start(&id, &shape, directory.path()).await?;
-        self.progress().phase(&format!("execute vm_id={id}"));
-        let executing = Instant::now();
-        let left = ttl.saturating_sub(created.elapsed());
-        let command = request
-            .command
-            .iter()
-            .map(|word| word.clone().into_bytes())
-            .collect();
-        let outcome = execute(&running.guest, command, timeout.min(left), output).await?;
-        let execute = executing.elapsed();
-        let ending = Instant::now();
-        let (timings, capabilities) = (running.timings, running.capabilities.clone());
-        running.end().await;
-        drop(directory);
-        let teardown = ending.elapsed();
-        if capabilities.isolated {
+        let command = request.command.iter().map(|word| word.clone().into_bytes()).collect();
+        let lived =
+            tokio::time::timeout(ttl, self.live(&id, &shape, &prepared, command, timeout, output)).await;
+        let (outcome, ran_on, mut spans) =
+            lived.map_err(|_| PyroError::Expired { id: id.clone(), ttl })??;
+        if ran_on.capabilities.isolated {
             self.record_proof().await;
         }
-        let spans = Spans {
-            prepare,
-            create,
-            start: timings,
-            execute,
-            teardown,
-            total: begun.elapsed(),
-        };
-        Ok(outcome.into_result(request, id, &capabilities, &spans))
+        spans.prepare = prepare;
+        spans.total = begun.elapsed();
+        Ok(outcome.into_result(request, id, ran_on, &spans))
+    }
+
+    /// The life of one machine, from its directory to the directory's removal.
+    async fn live(
+        &self,
+        id: &VmId,
+        shape: &Shape,
+        prepared: &Prepared,
+        command: Vec<Vec<u8>>,
+        timeout: Duration,
+        output: OutputMode,
+    ) -> Result<(Outcome, RanOn, Spans), PyroError> {
+        self.progress().phase("create");
+        let creating = Instant::now();
+        let directory = self.vm_directory(id).await?;
+        let create = creating.elapsed();
+        self.progress().phase(&format!("start vm_id={id}"));
+        let running = prepared.start(id, shape, directory.path()).await?;
+        self.progress().phase(&format!("execute vm_id={id}"));
+        let executing = Instant::now();
+        let executed = execute(&running.guest, command, timeout, output).await;
+        let outcome = executed.map_err(|error| error.with_console(running.machine.as_ref()))?;
+        let execute = executing.elapsed();
+        let ending = Instant::now();
+        let (start, ran_on) = (running.timings, RanOn::of(&running));
+        running.end().await;
+        drop(directory);
+        let (prepare, total) = (Duration::ZERO, Duration::ZERO);
+        let spans = Spans { prepare, create, start, execute, teardown: ending.elapsed(), total };
+        Ok((outcome, ran_on, spans))
     }
 }
 
@@ -187,6 +198,18 @@ pub(super) struct Spans {
     total: Duration,
 }
 
+/// What a command ran on.
+pub(super) struct RanOn {
+    capabilities: Capabilities,
+    fallback: Option<String>,
+}
+
+impl RanOn {
+    pub(super) fn of(running: &Running) -> Self {
+        Self { capabilities: running.capabilities.clone(), fallback: running.fallback.clone() }
+    }
+}
+
 /// How a command ended, with what was kept of its output.
 pub(super) struct Outcome {
     status: ExitStatus,
@@ -201,19 +224,9 @@ pub(super) async fn execute(
     argv: Vec<Vec<u8>>,
     timeout: Duration,
     output: OutputMode,
-) -> Result<Outcome, PyroError> {
-    use pyro_protocol::v1::FailureKind;
-    use pyro_vmm::VmmError;
-    let mut sink = Sink {
-        stdout: Captured::default(),
-        stderr: Captured::default(),
-        output,
-    };
-    let request = ExecRequest {
-        argv,
-        timeout: Some(timeout),
-        ..ExecRequest::default()
-    };
+) -> Result<Outcome, VmmError> {
+    let mut sink = Sink { stdout: Captured::default(), stderr: Captured::default(), output };
+    let request = ExecRequest { argv, timeout: Some(timeout), ..ExecRequest::default() };
     let mut call = match guest.exec(request).await {
         Ok(call) => call,
         Err(VmmError::Refused {
@@ -221,32 +234,19 @@ pub(super) async fn execute(
             message,
             ..
         }) => {
-            sink.take(OutputStream::Stderr, format!("pyro: {message}\n").into())
-                .await;
+            sink.take(OutputStream::Stderr, format!("pyro: {message}\n").into()).await;
             let exit_code = if kind == FailureKind::NotFound { 127 } else { 126 };
-            let status = ExitStatus {
-                exit_code,
-                timed_out: false,
-                duration: Duration::ZERO,
-                output_cut: false,
-            };
-            return Ok(Outcome {
-                status,
-                stdout: sink.stdout,
-                stderr: sink.stderr,
-            });
+            let status =
+                ExitStatus { exit_code, timed_out: false, duration: Duration::ZERO, output_cut: false };
+            return Ok(Outcome { status, stdout: sink.stdout, stderr: sink.stderr });
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error),
     };
     loop {
         match call.next().await? {
             ExecEvent::Output(stream, data) => sink.take(stream, data).await,
             ExecEvent::Exited(status) => {
-                return Ok(Outcome {
-                    status,
-                    stdout: sink.stdout,
-                    stderr: sink.stderr,
-                });
+                return Ok(Outcome { status, stdout: sink.stdout, stderr: sink.stderr });
             }
         }
     }
@@ -284,7 +284,7 @@ impl Outcome {
         self,
         request: RunRequest,
         vm_id: VmId,
-        capabilities: &Capabilities,
+        ran_on: RanOn,
         spans: &Spans,
     ) -> RunResult {
         let (stdout, stderr) = (self.stdout.finish(), self.stderr.finish());
@@ -300,13 +300,10 @@ impl Outcome {
             exit_code: self.status.exit_code,
             timed_out: self.status.timed_out,
             duration_ms: milliseconds(self.status.duration),
-            execution_mode: capabilities.execution_mode,
-            engine: capabilities.engine,
-            cleanup: Cleanup {
-                deleted: true,
-                reason: "post_exec_cleanup",
-                vm_id,
-            },
+            execution_mode: ran_on.capabilities.execution_mode,
+            engine: ran_on.capabilities.engine,
+            fallback_reason: ran_on.fallback,
+            cleanup: Cleanup { deleted: true, reason: "post_exec_cleanup", vm_id },
             timings: spans.timings(),
         }
     }
@@ -316,14 +313,7 @@ impl Spans {
     /// Of a machine whose preparation and creation were calls of their own.
     pub(super) fn of_exec(start: StartTimings, execute: Duration, teardown: Duration) -> Self {
         let (prepare, create) = (Duration::ZERO, Duration::ZERO);
-        Self {
-            prepare,
-            create,
-            start,
-            execute,
-            teardown,
-            total: execute + teardown,
-        }
+        Self { prepare, create, start, execute, teardown, total: execute + teardown }
     }
 
     fn timings(&self) -> Timings {

@@ -5,6 +5,7 @@ use crate::vm::VmId;
 use crate::vm::directory::VmDirectory;
 use crate::{Pyro, PyroError};
 use pyro_images::Recipe;
+use pyro_protocol::error::{Diagnostic, ErrorKind, chain};
 use pyro_protocol::serial;
 use pyro_runtime::Bundle;
 use pyro_runtime::fs::copy_sparse;
@@ -33,6 +34,8 @@ pub(super) struct Prepared {
     engine: Arc<dyn Engine>,
     bundle: Option<Arc<Bundle>>,
     image: Option<PathBuf>,
+    /// Why it is the host that commands run on.
+    fallback: Option<String>,
 }
 
 /// A machine whose agent has answered and that has its identity and its root.
@@ -40,6 +43,7 @@ pub(super) struct Running {
     pub(super) guest: Guest,
     pub(super) machine: Box<dyn Machine>,
     pub(super) capabilities: Capabilities,
+    pub(super) fallback: Option<String>,
     pub(super) timings: StartTimings,
 }
 
@@ -61,28 +65,29 @@ pub(super) struct StartTimings {
 
 impl Pyro {
     /// Installs and probes what `shape` needs. Fails closed: without a working guest the only other engine is the host
-    /// itself, and only where the request allows it.
+    /// itself, and only where the request allows it. A wrong signature or checksum never leads there.
     pub(super) async fn prepare_start(&self, shape: &Shape) -> Result<Prepared, PyroError> {
-        match self.prepare_guest(shape).await {
-            Ok(prepared) => Ok(prepared),
-            Err(_) if shape.allow_host_compat => Ok(Prepared {
-                engine: Arc::new(HostCompat),
-                bundle: None,
-                image: None,
-            }),
-            Err(error) => Err(PyroError::FailedClosed(Box::new(error))),
+        let error = match self.prepare_guest(shape).await {
+            Ok(prepared) => return Ok(prepared),
+            Err(error) => error,
+        };
+        if !shape.allow_host_compat || error.kind() == ErrorKind::Integrity {
+            return Err(PyroError::FailedClosed(Box::new(error)));
         }
+        self.progress().phase("fall-back execution_mode=host_compat");
+        Ok(Prepared {
+            engine: Arc::new(HostCompat),
+            bundle: None,
+            image: None,
+            fallback: Some(chain(&error)),
+        })
     }
 
     async fn prepare_guest(&self, shape: &Shape) -> Result<Prepared, PyroError> {
         let bundle = self.bundle().await?;
         let engine = self.engine().await?;
         let environment = self.environment(shape.environment).await?;
-        Ok(Prepared {
-            engine,
-            bundle: Some(bundle),
-            image: Some(environment.image),
-        })
+        Ok(Prepared { engine, bundle: Some(bundle), image: Some(environment.image), fallback: None })
     }
 
     pub(super) async fn vm_directory(&self, id: &VmId) -> Result<VmDirectory, PyroError> {
@@ -106,27 +111,10 @@ impl Prepared {
         let launch = begun.elapsed();
         let guest = Guest::boot(machine.as_mut(), BOOT_DEADLINE).await?;
         let boot = begun.elapsed() - launch;
-        guest
-            .configure(Identity {
-                hostname: id.to_string(),
-                with_root,
-            })
-            .await?;
+        guest.configure(Identity { hostname: id.to_string(), with_root }).await?;
         let configure = begun.elapsed() - launch - boot;
-        let (capabilities, timings) = (
-            self.engine.capabilities(),
-            StartTimings {
-                launch,
-                boot,
-                configure,
-            },
-        );
-        Ok(Running {
-            guest,
-            machine,
-            capabilities,
-            timings,
-        })
+        let (capabilities, timings) = (self.engine.capabilities(), StartTimings { launch, boot, configure });
+        Ok(Running { guest, machine, capabilities, fallback: self.fallback.clone(), timings })
     }
 
     async fn specification(
@@ -150,12 +138,7 @@ impl Prepared {
             spec.disks = vec![
                 shared(image.clone(), serial::IMAGE),
                 shared(bundle.modules_image(), serial::MODULES),
-                Disk {
-                    path: scratch.clone(),
-                    serial: serial::SCRATCH,
-                    read_only: false,
-                    volatile: true,
-                },
+                Disk { path: scratch.clone(), serial: serial::SCRATCH, read_only: false, volatile: true },
             ];
             let bundle = Arc::clone(bundle);
             spec.initramfs = blocking(move || {
@@ -169,10 +152,5 @@ impl Prepared {
 }
 
 fn shared(path: PathBuf, serial: &'static str) -> Disk {
-    Disk {
-        path,
-        serial,
-        read_only: true,
-        volatile: false,
-    }
+    Disk { path, serial, read_only: true, volatile: false }
 }

@@ -46,11 +46,7 @@ pub(super) fn build(
     progress.phase("seal");
     let manifest = describe(dir, &archive, &packages, kernel_release)?;
     manifest.store(dir)?;
-    Ok(Built {
-        manifest,
-        fetcher,
-        packages,
-    })
+    Ok(Built { manifest, fetcher, packages })
 }
 
 /// Makes the bundle's files out of the packages. Returns the kernel's release.
@@ -62,19 +58,14 @@ fn assemble(
 ) -> Result<String, BundleError> {
     let staging = dir.join("staging");
     let stage = Stage::new(staging.clone())?;
-    let mut sources: Vec<(PathBuf, Sha256Digest, u64)> = files
-        .into_iter()
-        .zip(packages)
-        .map(|(file, package)| (file, package.sha256, package.size))
-        .collect();
+    let mut sources: Vec<(PathBuf, Sha256Digest, u64)> =
+        files.into_iter().zip(packages).map(|(file, package)| (file, package.sha256, package.size)).collect();
     // Largest first, so that the readers end together.
     sources.sort_by_key(|(.., size)| std::cmp::Reverse(*size));
     progress.phase("unpack");
     progress.total(sources.iter().map(|(.., size)| size).sum());
-    let sources: Vec<(PathBuf, Sha256Digest)> = sources
-        .into_iter()
-        .map(|(file, sha256, _)| (file, sha256))
-        .collect();
+    let sources: Vec<(PathBuf, Sha256Digest)> =
+        sources.into_iter().map(|(file, sha256, _)| (file, sha256)).collect();
     stage.take(&sources, &|bytes| progress.advance(bytes))?;
     stage.place_programs(dir)?;
     progress.phase("kernel");

@@ -6,14 +6,8 @@ use super::tool::Tool;
 pub(super) const SUITE: &str = "trixie";
 
 /// The packages wanted; what they need is resolved.
-pub(super) const ROOTS: &[&str] = &[
-    "qemu-system-x86",
-    "seabios",
-    "linux-image-cloud-amd64",
-    "e2fsprogs",
-    "erofs-utils",
-    "kmod",
-];
+pub(super) const ROOTS: &[&str] =
+    &["qemu-system-x86", "seabios", "linux-image-cloud-amd64", "e2fsprogs", "erofs-utils", "kmod"];
 
 /// Packages that are dependencies, but of nothing that is taken. A library missing because of this list fails the build
 /// by name, since the closure over what the programs really load is checked then.
@@ -50,10 +44,7 @@ pub(super) const PROGRAMS: &[(&str, Tool)] = &[
 /// Other files: their place in a package and in the bundle.
 pub(super) const FILES: &[(&str, &str)] = &[
     // The microvm machine starts one of these two; the option ROMs load the kernel, by ELF note or as a bzImage.
-    (
-        "usr/share/seabios/bios-microvm.bin",
-        "share/qemu/bios-microvm.bin",
-    ),
+    ("usr/share/seabios/bios-microvm.bin", "share/qemu/bios-microvm.bin"),
     ("usr/share/qemu/qboot.rom", "share/qemu/qboot.rom"),
     ("usr/share/qemu/pvh.bin", "share/qemu/pvh.bin"),
     ("usr/share/qemu/linuxboot_dma.bin", "share/qemu/linuxboot_dma.bin"),

@@ -54,28 +54,12 @@ impl Cpio {
         device: (u32, u32),
         content: &[u8],
     ) -> Result<(), BundleError> {
-        let too_large = |_| BundleError::TooLarge {
-            what: format!("{name} of the initramfs"),
-        };
+        let too_large = |_| BundleError::TooLarge { what: format!("{name} of the initramfs") };
         self.inodes = self.inodes.wrapping_add(1);
         let size = u32::try_from(content.len()).map_err(too_large)?;
         let name_size = u32::try_from(name.len() + 1).map_err(too_large)?;
         // ino, mode, uid, gid, nlink, mtime, filesize, devmajor, devminor, rdevmajor, rdevminor, namesize, check
-        let fields = [
-            self.inodes,
-            mode,
-            0,
-            0,
-            links,
-            0,
-            size,
-            0,
-            0,
-            device.0,
-            device.1,
-            name_size,
-            0,
-        ];
+        let fields = [self.inodes, mode, 0, 0, links, 0, size, 0, 0, device.0, device.1, name_size, 0];
         self.bytes.extend_from_slice(MAGIC.as_bytes());
         for field in fields {
             self.bytes.extend_from_slice(format!("{field:08X}").as_bytes());
@@ -119,20 +103,12 @@ pub(super) mod tests {
             let start = (110 + name_size).next_multiple_of(4);
             let content = bytes[start..start + size].to_vec();
             bytes = &bytes[(start + size).next_multiple_of(4)..];
-            assert_eq!(
-                (field(2), field(3), field(5), (all - bytes.len()) % 4),
-                (0, 0, 0, 0)
-            );
+            assert_eq!((field(2), field(3), field(5), (all - bytes.len()) % 4), (0, 0, 0, 0));
             if name == TRAILER {
                 assert!(bytes.iter().all(|byte| *byte == 0));
                 return entries;
             }
-            entries.push(Entry {
-                name,
-                mode: field(1),
-                device: (field(9), field(10)),
-                content,
-            });
+            entries.push(Entry { name, mode: field(1), device: (field(9), field(10)), content });
         }
     }
 

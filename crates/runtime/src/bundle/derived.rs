@@ -59,10 +59,8 @@ fn fresh_scratch(bundle: &Path, derived: &Path) -> Result<tempfile::TempPath, Bu
 /// Fails naming each derived file that is there and is not what would be made now.
 pub(super) fn verify(bundle: &Path, derived: &Path) -> Result<(), BundleError> {
     let mut problems = Vec::new();
-    let changed = |path: String| Problem::Changed {
-        path,
-        how: "not what is made from the bundle".to_owned(),
-    };
+    let changed =
+        |path: String| Problem::Changed { path, how: "not what is made from the bundle".to_owned() };
     if let Ok(present) = fs::read(derived.join(initramfs_name()))
         && present != initramfs::build(bundle, crate::AGENT)?
     {
@@ -80,10 +78,6 @@ pub(super) fn verify(bundle: &Path, derived: &Path) -> Result<(), BundleError> {
     if problems.is_empty() {
         Ok(())
     } else {
-        Err(BundleError::Damaged {
-            dir: derived.to_owned(),
-            problems,
-            own: false,
-        })
+        Err(BundleError::Damaged { dir: derived.to_owned(), problems, own: false })
     }
 }

@@ -141,11 +141,7 @@ impl From<FetchError> for BundleError {
 }
 
 fn list(problems: &[Problem]) -> String {
-    problems
-        .iter()
-        .map(Problem::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
+    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn needed(by: Option<&str>) -> String {

@@ -70,20 +70,8 @@ mod tests {
         assert_eq!(content("init"), b"agent");
         assert_eq!(content("modules/order"), b"z.ko\na.ko\n");
         assert_eq!(content("modules/z.ko"), b"Z");
-        assert_eq!(
-            entries
-                .iter()
-                .find(|entry| entry.name == "dev/console")
-                .unwrap()
-                .device,
-            (5, 1)
-        );
+        assert_eq!(entries.iter().find(|entry| entry.name == "dev/console").unwrap().device, (5, 1));
         fs::remove_file(modules.join("a.ko")).unwrap();
-        assert!(
-            build(dir.path(), b"agent")
-                .unwrap_err()
-                .to_string()
-                .contains("a.ko")
-        );
+        assert!(build(dir.path(), b"agent").unwrap_err().to_string().contains("a.ko"));
     }
 }

@@ -87,15 +87,7 @@ impl Manifest {
     ) -> Self {
         files.sort_by(|a, b| a.path.cmp(&b.path));
         let id = identify(FORMAT, &files);
-        Self {
-            format: FORMAT,
-            id,
-            created: Timestamp::now(),
-            source,
-            components,
-            packages,
-            files,
-        }
+        Self { format: FORMAT, id, created: Timestamp::now(), source, components, packages, files }
     }
 
     /// Reads the manifest of the bundle in `dir`; the problem, when it is not one that this pyro can use.
@@ -104,19 +96,13 @@ impl Manifest {
         let bytes = fs::read(dir.join(contents::MANIFEST)).map_err(|error| problem(error.to_string()))?;
         let manifest: Self = serde_json::from_slice(&bytes).map_err(|error| problem(error.to_string()))?;
         if manifest.format != FORMAT {
-            return Err(problem(format!(
-                "its format is {}, not {FORMAT}",
-                manifest.format
-            )));
+            return Err(problem(format!("its format is {}, not {FORMAT}", manifest.format)));
         }
         if identify(manifest.format, &manifest.files) != manifest.id {
             return Err(problem("its id does not fit its files".to_owned()));
         }
-        let leaves = |file: &ManifestFile| {
-            file.path
-                .split('/')
-                .any(|part| part.is_empty() || part.starts_with('.'))
-        };
+        let leaves =
+            |file: &ManifestFile| file.path.split('/').any(|part| part.is_empty() || part.starts_with('.'));
         if let Some(file) = manifest.files.iter().find(|file| leaves(file)) {
             return Err(problem(format!("it has the path {:?}", file.path)));
         }
@@ -141,11 +127,7 @@ fn identify(format: u32, files: &[ManifestFile]) -> Sha256Digest {
     let mut text = format!("pyro bundle {format}\n");
     for file in files {
         // Writing to a string cannot fail.
-        let _ = writeln!(
-            text,
-            "{} {:o} {} {}",
-            file.sha256, file.mode, file.size, file.path
-        );
+        let _ = writeln!(text, "{} {:o} {} {}", file.sha256, file.mode, file.size, file.path);
     }
     Sha256Digest::of(text.as_bytes())
 }
@@ -173,20 +155,12 @@ pub(super) mod tests {
     }
 
     fn file(path: &str) -> ManifestFile {
-        ManifestFile {
-            path: path.to_owned(),
-            size: 1,
-            mode: 0o644,
-            sha256: Sha256Digest::of(b"x"),
-        }
+        ManifestFile { path: path.to_owned(), size: 1, mode: 0o644, sha256: Sha256Digest::of(b"x") }
     }
 
     #[test]
     fn the_id_is_of_the_files() {
-        let (a, b) = (
-            manifest(vec![file("a"), file("b")]),
-            manifest(vec![file("b"), file("a")]),
-        );
+        let (a, b) = (manifest(vec![file("a"), file("b")]), manifest(vec![file("b"), file("a")]));
         assert_eq!(a.id, b.id);
         assert_ne!(a.id, manifest(vec![file("a")]).id);
         assert_eq!(a.size(), 2);

@@ -93,11 +93,7 @@ impl Bundle {
     }
 
     fn at(dir: PathBuf, derived: PathBuf, manifest: Manifest) -> Self {
-        Self {
-            dir,
-            derived,
-            manifest: Arc::new(manifest),
-        }
+        Self { dir, derived, manifest: Arc::new(manifest) }
     }
 
     /// The digest of everything in it.

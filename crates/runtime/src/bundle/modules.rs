@@ -71,10 +71,8 @@ pub(super) fn write_boot_modules(bundle: &Path, root: &Path, release: &str) -> R
     for path in paths {
         let packed = tree.join(&path);
         let name = file_name(&path).trim_end_matches(".xz").to_owned();
-        let module = unpack(&packed).map_err(|problem| BundleError::Module {
-            name: name.clone(),
-            problem,
-        })?;
+        let module =
+            unpack(&packed).map_err(|problem| BundleError::Module { name: name.clone(), problem })?;
         let file = target.join(&name);
         fs::write(&file, module).map_err(FsError::on("write", &file))?;
         order.push_str(&name);
@@ -89,10 +87,7 @@ pub(super) fn write_boot_modules(bundle: &Path, root: &Path, release: &str) -> R
 pub(super) fn write_image(bundle: &Path, root: &Path) -> Result<(), BundleError> {
     let image = bundle.join(MODULES_IMAGE);
     let mut command = tool::command(bundle, Tool::MkfsErofs);
-    command
-        .args(["-d0", "-T0", "--all-root", "-b4096", "-U", IMAGE_UUID])
-        .arg(&image)
-        .arg(tree(root));
+    command.args(["-d0", "-T0", "--all-root", "-b4096", "-U", IMAGE_UUID]).arg(&image).arg(tree(root));
     tool::run(Tool::MkfsErofs, &mut command, LIMIT)
 }
 
@@ -100,11 +95,8 @@ pub(super) fn write_image(bundle: &Path, root: &Path) -> Result<(), BundleError>
 ///
 /// A line of `modules.dep` has a module's file and the files it depends on, directly or not, last first.
 fn load_order(dep: &str, builtin: &str, wanted: &[&str]) -> Result<Vec<String>, BundleError> {
-    let lines: HashMap<String, (&str, &str)> = dep
-        .lines()
-        .filter_map(|line| line.split_once(':'))
-        .map(|line| (module_name(line.0), line))
-        .collect();
+    let lines: HashMap<String, (&str, &str)> =
+        dep.lines().filter_map(|line| line.split_once(':')).map(|line| (module_name(line.0), line)).collect();
     let builtin: BTreeSet<String> = builtin.lines().map(module_name).collect();
     let mut order: Vec<String> = Vec::new();
     for name in wanted {
@@ -113,10 +105,7 @@ fn load_order(dep: &str, builtin: &str, wanted: &[&str]) -> Result<Vec<String>, 
                 continue;
             }
             let problem = "the kernel has none of that name".to_owned();
-            return Err(BundleError::Module {
-                name: (*name).to_owned(),
-                problem,
-            });
+            return Err(BundleError::Module { name: (*name).to_owned(), problem });
         };
         for file in needs.split_whitespace().rev().chain([*path]) {
             if !order.iter().any(|present| present == file) {
@@ -129,11 +118,7 @@ fn load_order(dep: &str, builtin: &str, wanted: &[&str]) -> Result<Vec<String>, 
 
 /// The name the kernel has for the module in a file: without directory and suffixes, with underscores.
 fn module_name(path: &str) -> String {
-    file_name(path)
-        .split('.')
-        .next()
-        .unwrap_or_default()
-        .replace('-', "_")
+    file_name(path).split('.').next().unwrap_or_default().replace('-', "_")
 }
 
 fn file_name(path: &str) -> &str {
@@ -148,10 +133,7 @@ fn unpack(path: &Path) -> Result<Vec<u8>, String> {
         Some("xz") => {
             let mut module = Vec::new();
             let decoder = xz_decoder(packed.as_slice()).map_err(|error| error.to_string())?;
-            decoder
-                .take(MAX_MODULE)
-                .read_to_end(&mut module)
-                .map_err(|error| error.to_string())?;
+            decoder.take(MAX_MODULE).read_to_end(&mut module).map_err(|error| error.to_string())?;
             Ok(module)
         }
         other => Err(format!("it is packed as {}", other.unwrap_or("nothing known"))),
@@ -170,12 +152,7 @@ mod tests {
 
     #[test]
     fn dependencies_come_first_and_once() {
-        let order = load_order(
-            DEP,
-            BUILTIN,
-            &["ext4", "crc_t10", "erofs", "overlay", "virtio_rng"],
-        )
-        .unwrap();
+        let order = load_order(DEP, BUILTIN, &["ext4", "crc_t10", "erofs", "overlay", "virtio_rng"]).unwrap();
         assert_eq!(
             order,
             [
@@ -192,10 +169,7 @@ mod tests {
     #[test]
     fn a_module_the_kernel_has_not_is_named() {
         let error = load_order(DEP, BUILTIN, &["zfs"]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the kernel module zfs is unusable: the kernel has none of that name"
-        );
+        assert_eq!(error.to_string(), "the kernel module zfs is unusable: the kernel has none of that name");
     }
 
     #[test]
@@ -203,11 +177,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for (name, content, unpacked) in [
             ("a.ko", b"plain".to_vec(), Ok(b"plain".to_vec())),
-            (
-                "a.ko.xz",
-                crate::debian::xz_for_tests(b"packed"),
-                Ok(b"packed".to_vec()),
-            ),
+            ("a.ko.xz", crate::debian::xz_for_tests(b"packed"), Ok(b"packed".to_vec())),
             ("a.ko.zst", b"x".to_vec(), Err("it is packed as zst".to_owned())),
         ] {
             let path = dir.path().join(name);

@@ -41,18 +41,7 @@ pub(super) fn write_template(bundle: &Path, image: &Path) -> Result<(), BundleEr
     command
         .env("SOURCE_DATE_EPOCH", "1")
         .env("E2FSPROGS_FAKE_TIME", "1")
-        .args([
-            "-q",
-            "-F",
-            "-t",
-            "ext4",
-            "-b",
-            "4096",
-            "-m",
-            "0",
-            "-L",
-            "pyro-scratch",
-        ])
+        .args(["-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-L", "pyro-scratch"])
         .args(["-U", UUID, "-J", JOURNAL_MIB, "-O", FEATURES, "-E", &extended])
         .arg(image);
     tool::run(Tool::Mke2fs, &mut command, LIMIT)

@@ -45,11 +45,7 @@ impl Stage {
     /// Stages into the new directory `dir`.
     pub(super) fn new(dir: PathBuf) -> Result<Self, BundleError> {
         create_dir_all(&dir)?;
-        Ok(Self {
-            dir,
-            taken: Mutex::default(),
-            files: AtomicUsize::new(0),
-        })
+        Ok(Self { dir, taken: Mutex::default(), files: AtomicUsize::new(0) })
     }
 
     /// The root below which the kernel's modules are, as in a file system.
@@ -72,10 +68,7 @@ impl Stage {
                         match self.take_one(file, *sha256) {
                             Ok(bytes) => done(bytes),
                             Err(error) => {
-                                failure
-                                    .lock()
-                                    .unwrap_or_else(PoisonError::into_inner)
-                                    .get_or_insert(error);
+                                failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                                 next.store(packages.len(), Ordering::Relaxed);
                             }
                         }
@@ -83,10 +76,7 @@ impl Stage {
                 });
             }
         });
-        failure
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner)
-            .map_or(Ok(()), Err)
+        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
     fn take_one(&self, file: &Path, sha256: Sha256Digest) -> Result<u64, BundleError> {
@@ -95,15 +85,9 @@ impl Stage {
         if actual != sha256 {
             // It was right when it was fetched: the disk lost it. Gone, it is fetched again by the next call.
             crate::fs::remove_all(file)?;
-            let source = io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("sha256 {actual} instead of {sha256}"),
-            );
-            return Err(crate::debian::DebError::Damaged {
-                path: file.to_owned(),
-                source,
-            }
-            .into());
+            let source =
+                io::Error::new(io::ErrorKind::InvalidData, format!("sha256 {actual} instead of {sha256}"));
+            return Err(crate::debian::DebError::Damaged { path: file.to_owned(), source }.into());
         }
         Deb::open(file).for_each(|entry, content| self.entry(&entry, content))?;
         Ok(len)
@@ -112,11 +96,7 @@ impl Stage {
     fn entry(&self, entry: &DebEntry, content: &mut dyn Read) -> Result<(), BundleError> {
         // Packages still differ in whether they have /usr before /lib; in the file system there is no difference.
         let path = entry.path.to_string_lossy();
-        let path = if path.starts_with("lib") {
-            format!("usr/{path}")
-        } else {
-            path.into_owned()
-        };
+        let path = if path.starts_with("lib") { format!("usr/{path}") } else { path.into_owned() };
         let name = path.rsplit('/').next().unwrap_or(&path).to_owned();
         match &entry.kind {
             EntryKind::File if is_placed(&path) => {
@@ -128,11 +108,7 @@ impl Stage {
                 self.taken().libraries.insert(name, staged);
             }
             EntryKind::Symlink(target) if is_library(&path) => {
-                let target = target
-                    .file_name()
-                    .unwrap_or_default()
-                    .to_string_lossy()
-                    .into_owned();
+                let target = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 self.taken().links.insert(name, target);
             }
             EntryKind::File => {
@@ -154,9 +130,7 @@ impl Stage {
 
     /// Writes `content` to a file with a name of its own.
     fn write(&self, content: &mut dyn Read) -> Result<PathBuf, BundleError> {
-        let path = self
-            .dir
-            .join(self.files.fetch_add(1, Ordering::Relaxed).to_string());
+        let path = self.dir.join(self.files.fetch_add(1, Ordering::Relaxed).to_string());
         write_new(&path, content)?;
         Ok(path)
     }
@@ -175,14 +149,9 @@ impl Stage {
             make_dirs(bundle, &bundle.join(dir))?;
         }
         let taken = self.taken();
-        let missing = |path: &str| BundleError::MissingFile {
-            path: path.to_owned(),
-            needed_by: None,
-        };
-        let mut wanted: Vec<(String, String)> = IMPLICIT_LIBRARIES
-            .iter()
-            .map(|name| ((*name).to_owned(), "every program".to_owned()))
-            .collect();
+        let missing = |path: &str| BundleError::MissingFile { path: path.to_owned(), needed_by: None };
+        let mut wanted: Vec<(String, String)> =
+            IMPLICIT_LIBRARIES.iter().map(|name| ((*name).to_owned(), "every program".to_owned())).collect();
         for (source, tool) in PROGRAMS {
             let staged = taken.placed.get(*source).ok_or_else(|| missing(source))?;
             wanted.extend(needs(staged, tool.name())?);
@@ -198,10 +167,9 @@ impl Stage {
             if place.exists() {
                 continue;
             }
-            let staged = taken.library(&name).ok_or_else(|| BundleError::MissingFile {
-                path: name.clone(),
-                needed_by: Some(by),
-            })?;
+            let staged = taken
+                .library(&name)
+                .ok_or_else(|| BundleError::MissingFile { path: name.clone(), needed_by: Some(by) })?;
             wanted.extend(needs(staged, &name)?);
             copy(staged, &place)?;
         }
@@ -210,27 +178,14 @@ impl Stage {
 
     /// Unpacks the kernel into `bundle`. Returns its release.
     pub(super) fn place_kernel(&self, bundle: &Path) -> Result<String, BundleError> {
-        let missing = |path: &str| BundleError::MissingFile {
-            path: path.to_owned(),
-            needed_by: None,
-        };
-        let (release, staged) = self
-            .taken()
-            .kernel
-            .clone()
-            .ok_or_else(|| missing("boot/vmlinuz-*"))?;
+        let missing = |path: &str| BundleError::MissingFile { path: path.to_owned(), needed_by: None };
+        let (release, staged) = self.taken().kernel.clone().ok_or_else(|| missing("boot/vmlinuz-*"))?;
         let packed = fs::read(&staged).map_err(FsError::on("read", &staged))?;
-        let kernel = vmlinux::extract(&packed).map_err(|source| BundleError::Kernel {
-            release: release.clone(),
-            source,
-        })?;
+        let kernel = vmlinux::extract(&packed)
+            .map_err(|source| BundleError::Kernel { release: release.clone(), source })?;
         write_new(&bundle.join(VMLINUX), &mut kernel.as_slice())?;
         let modules = modules::tree(&self.modules_root()).join(&release);
-        if modules.is_dir() {
-            Ok(release)
-        } else {
-            Err(missing(&format!("usr/lib/modules/{release}")))
-        }
+        if modules.is_dir() { Ok(release) } else { Err(missing(&format!("usr/lib/modules/{release}"))) }
     }
 }
 
@@ -251,14 +206,9 @@ impl Taken {
 /// The libraries that `staged` needs, each with who needs it.
 fn needs(staged: &Path, name: &str) -> Result<Vec<(String, String)>, BundleError> {
     let data = fs::read(staged).map_err(FsError::on("read", staged))?;
-    let needed = elf::needed(&data).map_err(|error| BundleError::Elf {
-        path: name.to_owned(),
-        problem: error.to_string(),
-    })?;
-    Ok(needed
-        .into_iter()
-        .map(|library| (library, name.to_owned()))
-        .collect())
+    let needed = elf::needed(&data)
+        .map_err(|error| BundleError::Elf { path: name.to_owned(), problem: error.to_string() })?;
+    Ok(needed.into_iter().map(|library| (library, name.to_owned())).collect())
 }
 
 fn is_placed(path: &str) -> bool {

@@ -89,11 +89,7 @@ pub(super) fn open(dirs: &Dirs) -> Result<Option<Bundle>, BundleError> {
 
 /// The user's own bundle: it has to be sound, since nothing here can repair it.
 fn open_override(dirs: &Dirs, dir: &Path) -> Result<Bundle, BundleError> {
-    let damaged = |problems| BundleError::Damaged {
-        dir: dir.to_owned(),
-        problems,
-        own: true,
-    };
+    let damaged = |problems| BundleError::Damaged { dir: dir.to_owned(), problems, own: true };
     let manifest = Manifest::load(dir).map_err(|problem| damaged(vec![problem]))?;
     match verify::contents(dir, &manifest) {
         Err(BundleError::Damaged { problems, .. }) => Err(damaged(problems)),
@@ -116,17 +112,12 @@ pub(super) fn status(dirs: &Dirs) -> Result<BundleStatus, BundleError> {
     let manifest = match Manifest::load(&dir) {
         Ok(manifest) => manifest,
         Err(problem) => {
-            return Ok(BundleStatus::Damaged {
-                dir,
-                problems: vec![problem],
-            });
+            return Ok(BundleStatus::Damaged { dir, problems: vec![problem] });
         }
     };
     let mut problems = verify::presence(&dir, &manifest);
     if dir != dirs.runtime().join(manifest.id.short()) {
-        problems.push(Problem::Manifest {
-            how: "it is of another bundle".to_owned(),
-        });
+        problems.push(Problem::Manifest { how: "it is of another bundle".to_owned() });
     }
     if problems.is_empty() {
         let derived = derived(dirs, &manifest.id);
@@ -150,7 +141,7 @@ pub(super) fn ensure(
     }
     let root = dirs.runtime();
     create_dir_all(&root)?;
-    let busy = || progress.phase("waiting for another pyro");
+    let busy = || progress.phase("wait-for-another-pyro");
     let before = current_dir(dirs);
     let _lock = FileLock::acquire(&root.join(LOCK), OTHER_PYRO_PATIENCE, &busy)?;
     remove_leftovers(&root)?;
@@ -235,11 +226,7 @@ pub(super) fn prune(dirs: &Dirs) -> Result<Vec<String>, BundleError> {
     let current = current_dir(dirs);
     let mut removed = Vec::new();
     for path in entries(&root)? {
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if path.is_dir() && name != DERIVED && Some(&path) != current.as_ref() {
             remove_all(&path)?;
             remove_all(&root.join(DERIVED).join(&name))?;
@@ -254,20 +241,13 @@ fn lock_existing(dirs: &Dirs) -> Result<Option<FileLock>, BundleError> {
     if !root.is_dir() {
         return Ok(None);
     }
-    Ok(Some(FileLock::acquire(
-        &root.join(LOCK),
-        OTHER_PYRO_PATIENCE,
-        &|| {},
-    )?))
+    Ok(Some(FileLock::acquire(&root.join(LOCK), OTHER_PYRO_PATIENCE, &|| {})?))
 }
 
 /// Removes what processes that were killed left under construction. Only with the lock held.
 fn remove_leftovers(root: &Path) -> Result<(), BundleError> {
     for path in entries(root)? {
-        if path
-            .file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with(BUILD_PREFIX))
-        {
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(BUILD_PREFIX)) {
             remove_all(&path)?;
         }
     }
@@ -303,10 +283,7 @@ mod tests {
     /// A bundle that has nothing but a file, put in place as a built one is.
     fn put(dirs: &Dirs, content: &str) -> Bundle {
         create_dir_all(&dirs.runtime()).unwrap();
-        let work = tempfile::Builder::new()
-            .prefix(BUILD_PREFIX)
-            .tempdir_in(dirs.runtime())
-            .unwrap();
+        let work = tempfile::Builder::new().prefix(BUILD_PREFIX).tempdir_in(dirs.runtime()).unwrap();
         fs::write(work.path().join("file"), content).unwrap();
         let files = vec![verify::describe(work.path(), "file".to_owned()).unwrap()];
         let manifest = manifest(files);
@@ -316,14 +293,7 @@ mod tests {
 
     fn ensure_offline(dirs: &Dirs, check: Check) -> Result<Bundle, BundleError> {
         let progress: Arc<dyn Progress> = Arc::new(Silent);
-        ensure(
-            dirs,
-            &EnsureOptions {
-                check,
-                ..EnsureOptions::default()
-            },
-            &progress,
-        )
+        ensure(dirs, &EnsureOptions { check, ..EnsureOptions::default() }, &progress)
     }
 
     #[test]
@@ -352,17 +322,12 @@ mod tests {
         let dirs = Dirs::under(home.path());
         let bundle = put(&dirs, "one");
         fs::write(bundle.dir().join("file"), "longer").unwrap();
-        let BundleStatus::Damaged { problems, .. } = Bundle::status(&dirs).unwrap() else {
-            panic!()
-        };
+        let BundleStatus::Damaged { problems, .. } = Bundle::status(&dirs).unwrap() else { panic!() };
         assert_eq!(problems[0].to_string(), "file has changed (6 bytes instead of 3)");
         assert!(Bundle::open(&dirs).unwrap().is_none());
         fs::write(bundle.dir().join("file"), "eno").unwrap();
         assert!(Bundle::open(&dirs).unwrap().is_some());
-        assert!(matches!(
-            bundle.verify(),
-            Err(BundleError::Damaged { own: false, .. })
-        ));
+        assert!(matches!(bundle.verify(), Err(BundleError::Damaged { own: false, .. })));
         assert!(sound(&dirs, Check::Contents).unwrap().is_none());
         // The same bundle built again takes its place.
         let mended = put(&dirs, "one");
@@ -387,9 +352,6 @@ mod tests {
         fs::write(own.join("file"), "eno").unwrap();
         let error = Bundle::open(&dirs).unwrap_err();
         assert!(matches!(error, BundleError::Damaged { own: true, .. }), "{error}");
-        assert!(matches!(
-            Bundle::status(&dirs).unwrap(),
-            BundleStatus::Damaged { .. }
-        ));
+        assert!(matches!(Bundle::status(&dirs).unwrap(), BundleStatus::Damaged { .. }));
     }
 }

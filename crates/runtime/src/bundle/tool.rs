@@ -69,10 +69,7 @@ pub(super) fn command(dir: &Path, tool: Tool) -> Command {
     match tool {
         Tool::Qemu => {
             // There are no modules: the directory is named so that none of the host's QEMU are looked at.
-            command
-                .env("QEMU_MODULE_DIR", lib.join("qemu"))
-                .arg("-L")
-                .arg(dir.join("share/qemu"));
+            command.env("QEMU_MODULE_DIR", lib.join("qemu")).arg("-L").arg(dir.join("share/qemu"));
         }
         Tool::Mke2fs => {
             command.env("MKE2FS_CONFIG", dir.join("etc/mke2fs.conf"));
@@ -111,15 +108,7 @@ pub(super) fn run(tool: Tool, command: &mut Command, limit: Duration) -> Result<
     let status = wait(tool, &mut child, limit);
     let message = reader.join().unwrap_or_default();
     let status = status?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(BundleError::Tool {
-            tool: tool.name(),
-            status,
-            message,
-        })
-    }
+    if status.success() { Ok(()) } else { Err(BundleError::Tool { tool: tool.name(), status, message }) }
 }
 
 fn wait(tool: Tool, child: &mut Child, limit: Duration) -> Result<std::process::ExitStatus, BundleError> {
@@ -132,10 +121,7 @@ fn wait(tool: Tool, child: &mut Child, limit: Duration) -> Result<std::process::
             // It may end by itself just now; either way it is gone after the wait.
             let _ = child.kill();
             let _ = child.wait();
-            return Err(BundleError::ToolTimeout {
-                tool: tool.name(),
-                limit,
-            });
+            return Err(BundleError::ToolTimeout { tool: tool.name(), limit });
         }
         std::thread::sleep(POLL);
     }

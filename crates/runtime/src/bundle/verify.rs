@@ -13,11 +13,7 @@ use crate::fs::FsError;
 
 /// The files that are missing or have another size, type or mode. Reads no content.
 pub(super) fn presence(dir: &Path, manifest: &Manifest) -> Vec<Problem> {
-    manifest
-        .files
-        .iter()
-        .filter_map(|file| check_metadata(dir, file).err())
-        .collect()
+    manifest.files.iter().filter_map(|file| check_metadata(dir, file).err()).collect()
 }
 
 /// Fails naming every difference between the bundle in `dir` and its manifest.
@@ -37,25 +33,14 @@ pub(super) fn contents(dir: &Path, manifest: &Manifest) -> Result<(), BundleErro
     if problems.is_empty() {
         Ok(())
     } else {
-        Err(BundleError::Damaged {
-            dir: dir.to_owned(),
-            problems,
-            own: false,
-        })
+        Err(BundleError::Damaged { dir: dir.to_owned(), problems, own: false })
     }
 }
 
 fn check_metadata(dir: &Path, file: &ManifestFile) -> Result<(), Problem> {
-    let changed = |how: String| {
-        Err(Problem::Changed {
-            path: file.path.clone(),
-            how,
-        })
-    };
+    let changed = |how: String| Err(Problem::Changed { path: file.path.clone(), how });
     let Ok(metadata) = fs::symlink_metadata(dir.join(&file.path)) else {
-        return Err(Problem::Missing {
-            path: file.path.clone(),
-        });
+        return Err(Problem::Missing { path: file.path.clone() });
     };
     if !metadata.is_file() {
         return changed("not a regular file".to_owned());
@@ -64,11 +49,7 @@ fn check_metadata(dir: &Path, file: &ManifestFile) -> Result<(), Problem> {
         return changed(format!("{} bytes instead of {}", metadata.len(), file.size));
     }
     if mode_of(&metadata) != file.mode {
-        return changed(format!(
-            "mode {:o} instead of {:o}",
-            mode_of(&metadata),
-            file.mode
-        ));
+        return changed(format!("mode {:o} instead of {:o}", mode_of(&metadata), file.mode));
     }
     Ok(())
 }
@@ -79,22 +60,14 @@ fn check_content(dir: &Path, file: &ManifestFile) -> Result<(), Problem> {
         Ok(actual) => format!("sha256 {actual} instead of {}", file.sha256),
         Err(error) => error.source.to_string(),
     };
-    Err(Problem::Changed {
-        path: file.path.clone(),
-        how,
-    })
+    Err(Problem::Changed { path: file.path.clone(), how })
 }
 
 /// The manifest's entry for a file of the bundle in `dir`.
 pub(super) fn describe(dir: &Path, path: String) -> Result<ManifestFile, BundleError> {
     let full = dir.join(&path);
     let metadata = fs::symlink_metadata(&full).map_err(FsError::on("read", &full))?;
-    Ok(ManifestFile {
-        size: metadata.len(),
-        mode: mode_of(&metadata),
-        sha256: digest(&full)?,
-        path,
-    })
+    Ok(ManifestFile { size: metadata.len(), mode: mode_of(&metadata), sha256: digest(&full)?, path })
 }
 
 /// The paths of everything that is not a directory below `dir`, relative to it, sorted.
@@ -135,21 +108,11 @@ mod tests {
     fn every_difference_is_named() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("bin")).unwrap();
-        let names = [
-            "bin/content",
-            "bin/gone",
-            "bin/link",
-            "bin/mode",
-            "bin/size",
-            "bin/sound",
-        ];
+        let names = ["bin/content", "bin/gone", "bin/link", "bin/mode", "bin/size", "bin/sound"];
         for name in names {
             fs::write(dir.path().join(name), name).unwrap();
         }
-        let files = names
-            .iter()
-            .map(|name| describe(dir.path(), (*name).to_owned()).unwrap())
-            .collect();
+        let files = names.iter().map(|name| describe(dir.path(), (*name).to_owned()).unwrap()).collect();
         let manifest = manifest(files);
         manifest.store(dir.path()).unwrap();
         contents(dir.path(), &manifest).unwrap();

@@ -77,18 +77,11 @@ pub(super) fn extract(image: &[u8]) -> Result<Vec<u8>, VmlinuxError> {
             Box::new(decoder)
         }
     };
-    decoder
-        .take(MAX_KERNEL + 1)
-        .read_to_end(&mut kernel)
-        .map_err(failed)?;
+    decoder.take(MAX_KERNEL + 1).read_to_end(&mut kernel).map_err(failed)?;
     if kernel.len() as u64 > MAX_KERNEL {
         return Err(failed(io::ErrorKind::FileTooLarge.into()));
     }
-    if elf::is_x86_64(&kernel) {
-        Ok(kernel)
-    } else {
-        Err(VmlinuxError::NotElf)
-    }
+    if elf::is_x86_64(&kernel) { Ok(kernel) } else { Err(VmlinuxError::NotElf) }
 }
 
 /// The loader's payload, by the header.
@@ -125,11 +118,7 @@ fn without_size(payload: &[u8]) -> &[u8] {
 }
 
 fn detect(payload: &[u8]) -> Result<Compression, VmlinuxError> {
-    let known = |format: &str| {
-        Err(VmlinuxError::Compression {
-            format: format.to_owned(),
-        })
-    };
+    let known = |format: &str| Err(VmlinuxError::Compression { format: format.to_owned() });
     match payload {
         [0x1f, 0x8b, ..] => Ok(Compression::Gzip),
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Ok(Compression::Xz),
@@ -161,11 +150,7 @@ mod tests {
 
     /// A bzImage around `payload`, whose size is appended as the kernel's build does for all but gzip.
     fn image(setup_sects: u8, payload: &[u8]) -> Vec<u8> {
-        let sectors = if setup_sects == 0 {
-            4
-        } else {
-            usize::from(setup_sects)
-        };
+        let sectors = if setup_sects == 0 { 4 } else { usize::from(setup_sects) };
         let mut image = vec![0; (sectors + 1) * 512 + 64];
         image[0x1f1] = setup_sects;
         image[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
@@ -199,11 +184,7 @@ mod tests {
         zstd.extend_from_slice(&100_000_u32.to_le_bytes());
         zstd.extend_from_slice(&((100_000_u32 << 3) | 1).to_le_bytes()[..3]);
         zstd.extend_from_slice(&kernel());
-        for (name, payload) in [
-            ("gzip", gzip),
-            ("xz", sized(xz(&kernel()))),
-            ("zstd", sized(zstd)),
-        ] {
+        for (name, payload) in [("gzip", gzip), ("xz", sized(xz(&kernel()))), ("zstd", sized(zstd))] {
             for setup_sects in [0, 27, 39] {
                 let unpacked = extract(&image(setup_sects, &payload));
                 assert!(unpacked.is_ok_and(|unpacked| unpacked == kernel()), "{name}");
@@ -221,29 +202,17 @@ mod tests {
         };
         let cases = [
             (Vec::new(), "it is not a bzImage of boot protocol 2.08 or later"),
-            (
-                with(0x202, b"hdrs"),
-                "it is not a bzImage of boot protocol 2.08 or later",
-            ),
-            (
-                with(0x206, &[0x07, 0x02]),
-                "it is not a bzImage of boot protocol 2.08 or later",
-            ),
+            (with(0x202, b"hdrs"), "it is not a bzImage of boot protocol 2.08 or later"),
+            (with(0x206, &[0x07, 0x02]), "it is not a bzImage of boot protocol 2.08 or later"),
             (with(0x248, &[0xff; 4]), "its header points outside the file"),
             (with(0x24c, &[0xff; 4]), "its header points outside the file"),
-            (
-                image(27, b"\x02\x21\x4c\x18 rest"),
-                "its compression format is lz4, which pyro does not read",
-            ),
+            (image(27, b"\x02\x21\x4c\x18 rest"), "its compression format is lz4, which pyro does not read"),
             (
                 image(27, b"what is this"),
                 "its compression format is unknown ([77, 68, 61, 74]), which pyro does not read",
             ),
             (image(27, &xz(&kernel())[..200]), "its payload is damaged"),
-            (
-                image(27, &sized(xz(b"not a kernel"))),
-                "its payload is not an x86-64 ELF file",
-            ),
+            (image(27, &sized(xz(b"not a kernel"))), "its payload is not an x86-64 ELF file"),
         ];
         for (image, message) in cases {
             assert_eq!(extract(&image).unwrap_err().to_string(), message);

@@ -19,10 +19,7 @@ impl Archive {
     pub fn open(suite: &str, fetcher: &Fetcher) -> Result<Self, DebianError> {
         let release = fetcher.release(suite)?;
         let index = fetcher.index(suite, &release)?;
-        Ok(Self {
-            info: release.info,
-            index,
-        })
+        Ok(Self { info: release.info, index })
     }
 
     /// Which release it is.
@@ -54,10 +51,6 @@ impl Archive {
     }
 
     fn select(&self, wanted: impl Fn(usize) -> bool) -> Vec<Package> {
-        self.index
-            .all()
-            .filter(|id| wanted(*id))
-            .map(|id| self.index.package(id))
-            .collect()
+        self.index.all().filter(|id| wanted(*id)).map(|id| self.index.package(id)).collect()
     }
 }

@@ -167,9 +167,7 @@ impl Deb {
                 let mut entry = entry.map_err(|source| self.damaged(source))?;
                 if relative(&entry.path_bytes()).as_deref() == Some(Path::new(name)) {
                     let mut content = Vec::new();
-                    entry
-                        .read_to_end(&mut content)
-                        .map_err(|source| self.damaged(source))?;
+                    entry.read_to_end(&mut content).map_err(|source| self.damaged(source))?;
                     return Ok(Some(content));
                 }
             }
@@ -178,10 +176,7 @@ impl Deb {
     }
 
     fn damaged(&self, source: io::Error) -> DebError {
-        DebError::Damaged {
-            path: self.path.clone(),
-            source,
-        }
+        DebError::Damaged { path: self.path.clone(), source }
     }
 
     /// Calls `read` with the decompressed member whose name begins with `member`.
@@ -211,11 +206,7 @@ impl Deb {
     }
 
     fn no_member(&self, member: &'static str, found_name: Option<String>) -> DebError {
-        DebError::Member {
-            path: self.path.clone(),
-            member,
-            found_name,
-        }
+        DebError::Member { path: self.path.clone(), member, found_name }
     }
 
     /// What a tar entry is; `None` for the kinds that carry no file, such as global headers.
@@ -362,16 +353,8 @@ mod tests {
                 [
                     (PathBuf::new(), EntryKind::Directory, String::new()),
                     ("usr/bin/tool".into(), EntryKind::File, "content".to_owned()),
-                    (
-                        "usr/bin/link".into(),
-                        EntryKind::Symlink("/etc/../tool".into()),
-                        String::new()
-                    ),
-                    (
-                        "usr/bin/hard".into(),
-                        EntryKind::Hardlink("usr/bin/tool".into()),
-                        String::new()
-                    ),
+                    ("usr/bin/link".into(), EntryKind::Symlink("/etc/../tool".into()), String::new()),
+                    ("usr/bin/hard".into(), EntryKind::Hardlink("usr/bin/tool".into()), String::new()),
                 ]
             );
             assert_eq!(deb.control("control").unwrap().unwrap(), b"Package: x\n");

@@ -48,11 +48,7 @@ impl Patience {
     }
 
     pub(crate) fn before_attempt(&self, attempt: u32) -> Duration {
-        if attempt == 0 {
-            Duration::ZERO
-        } else {
-            self.backoff * 2_u32.saturating_pow(attempt - 1)
-        }
+        if attempt == 0 { Duration::ZERO } else { self.backoff * 2_u32.saturating_pow(attempt - 1) }
     }
 }
 
@@ -97,10 +93,7 @@ pub(crate) fn download(
     patience: &Patience,
     progress: &dyn Progress,
 ) -> Result<(), FetchError> {
-    let mut meter = Meter {
-        progress,
-        reported: 0,
-    };
+    let mut meter = Meter { progress, reported: 0 };
     let mut attempt = 0;
     loop {
         std::thread::sleep(patience.before_attempt(attempt));
@@ -197,14 +190,8 @@ impl Part {
             if !is_same(&file, &path) {
                 continue;
             }
-            let mut part = Self {
-                file,
-                path,
-                hasher: Hasher::default(),
-                hasher_len: 0,
-            };
-            part.take_stock(wanted.size)
-                .map_err(FsError::on("read", &part.path))?;
+            let mut part = Self { file, path, hasher: Hasher::default(), hasher_len: 0 };
+            part.take_stock(wanted.size).map_err(FsError::on("read", &part.path))?;
             return Ok(Some(part));
         }
     }
@@ -249,11 +236,8 @@ impl Part {
         if self.hasher_len == wanted.size {
             return Ok(());
         }
-        let mut request = agent
-            .get(&wanted.url)
-            .config()
-            .timeout_global(Some(patience.total_for(wanted.size)))
-            .build();
+        let mut request =
+            agent.get(&wanted.url).config().timeout_global(Some(patience.total_for(wanted.size))).build();
         if self.hasher_len > 0 {
             request = request.header("Range", format!("bytes={}-", self.hasher_len));
         }
@@ -278,18 +262,12 @@ impl Part {
                 return Err(interrupted(wanted, 0, io::ErrorKind::InvalidData.into()));
             }
             _ => {
-                return Err(FetchError::Status {
-                    url: wanted.url.clone(),
-                    status: status.as_u16(),
-                });
+                return Err(FetchError::Status { url: wanted.url.clone(), status: status.as_u16() });
             }
         }
         let announced = response.body().content_length();
         if announced.is_some_and(|length| length > wanted.size - self.hasher_len) {
-            return Err(FetchError::Oversize {
-                url: wanted.url.clone(),
-                size: wanted.size,
-            });
+            return Err(FetchError::Oversize { url: wanted.url.clone(), size: wanted.size });
         }
         Ok(())
     }
@@ -303,55 +281,34 @@ impl Part {
         let mut body = response.into_body().into_reader();
         let mut buffer = vec![0; 128 * 1024];
         loop {
-            let count = body
-                .read(&mut buffer)
-                .map_err(|source| interrupted(wanted, self.hasher_len, source))?;
+            let count =
+                body.read(&mut buffer).map_err(|source| interrupted(wanted, self.hasher_len, source))?;
             if count == 0 {
                 break;
             }
             if self.hasher_len + count as u64 > wanted.size {
-                return Err(FetchError::Oversize {
-                    url: wanted.url.clone(),
-                    size: wanted.size,
-                });
+                return Err(FetchError::Oversize { url: wanted.url.clone(), size: wanted.size });
             }
-            self.file
-                .write_all(&buffer[..count])
-                .map_err(FsError::on("write", &self.path))?;
+            self.file.write_all(&buffer[..count]).map_err(FsError::on("write", &self.path))?;
             self.hasher.update(&buffer[..count]);
             self.hasher_len += count as u64;
             meter.reached(self.hasher_len);
         }
         if self.hasher_len < wanted.size {
-            return Err(interrupted(
-                wanted,
-                self.hasher_len,
-                io::ErrorKind::UnexpectedEof.into(),
-            ));
+            return Err(interrupted(wanted, self.hasher_len, io::ErrorKind::UnexpectedEof.into()));
         }
         Ok(())
     }
 }
 
 fn interrupted(wanted: &Wanted, received: u64, source: io::Error) -> FetchError {
-    FetchError::Interrupted {
-        url: wanted.url.clone(),
-        received,
-        size: wanted.size,
-        source,
-    }
+    FetchError::Interrupted { url: wanted.url.clone(), received, size: wanted.size, source }
 }
 
 /// Where a partial answer begins: `Content-Range: bytes START-END/ALL`.
 fn range_start(response: &Response<ureq::Body>) -> Option<u64> {
     let value = response.headers().get("content-range")?.to_str().ok()?;
-    value
-        .strip_prefix("bytes ")?
-        .split('-')
-        .next()?
-        .trim()
-        .parse()
-        .ok()
+    value.strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
 }
 
 fn is_same(file: &File, path: &Path) -> bool {

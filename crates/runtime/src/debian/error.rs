@@ -136,9 +136,9 @@ impl Diagnostic for DebianError {
             Self::Fs(error) => error.hint(),
             Self::Fetch(error) => error.hint(),
             Self::Deb(error) => error.hint(),
-            Self::MirrorUrl { .. } => Some(format!(
-                "Set {mirror} to a URL such as http://mirror.example/debian, or unset it."
-            )),
+            Self::MirrorUrl { .. } => {
+                Some(format!("Set {mirror} to a URL such as http://mirror.example/debian, or unset it."))
+            }
             Self::SnapshotTime { .. } => {
                 Some("Give the time as YYYYMMDDTHHMMSSZ, for example 20260912T000000Z.".to_owned())
             }

@@ -63,18 +63,8 @@ impl Fetcher {
         options: &FetchOptions,
         progress: Arc<dyn Progress>,
     ) -> Result<Self, DebianError> {
-        let mirror = Mirror::select(
-            options.snapshot.as_ref(),
-            &env_vars::process,
-            Path::new("/etc/apt"),
-        )?;
-        Self::with_parts(
-            mirror,
-            Keyring::debian()?,
-            dirs.debian(),
-            Patience::default(),
-            progress,
-        )
+        let mirror = Mirror::select(options.snapshot.as_ref(), &env_vars::process, Path::new("/etc/apt"))?;
+        Self::with_parts(mirror, Keyring::debian()?, dirs.debian(), Patience::default(), progress)
     }
 
     pub(crate) fn with_parts(
@@ -88,14 +78,7 @@ impl Fetcher {
             create_dir_all(&cache.join(dir))?;
         }
         let agent = crate::http::agent(patience.connect, patience.stall);
-        Ok(Self {
-            agent,
-            mirror,
-            keyring,
-            cache,
-            patience,
-            progress,
-        })
+        Ok(Self { agent, mirror, keyring, cache, patience, progress })
     }
 
     /// The mirror in use.
@@ -125,9 +108,7 @@ impl Fetcher {
 
     /// Removes packages from the cache, when nothing needs their files any more.
     pub fn forget(&self, packages: &[Package]) -> Result<(), DebianError> {
-        packages
-            .iter()
-            .try_for_each(|package| Ok(remove_all(&self.pool_file(package.sha256))?))
+        packages.iter().try_for_each(|package| Ok(remove_all(&self.pool_file(package.sha256))?))
     }
 
     /// Where a package of this digest is kept.
@@ -139,12 +120,8 @@ impl Fetcher {
     pub(crate) fn release(&self, suite: &str) -> Result<Release, DebianError> {
         let url = self.mirror.url(&format!("dists/{suite}/InRelease"));
         let text = self.text(&url)?;
-        let wanted = Expectation {
-            url: &url,
-            suite,
-            ignore_expiry: self.mirror.is_snapshot(),
-            now: Timestamp::now(),
-        };
+        let wanted =
+            Expectation { url: &url, suite, ignore_expiry: self.mirror.is_snapshot(), now: Timestamp::now() };
         Release::verify(&text, &self.keyring, &wanted)
     }
 
@@ -194,28 +171,21 @@ impl Fetcher {
         let mut missing: Vec<&Wanted> = wanted.iter().filter(|wanted| !wanted.is_present()).collect();
         missing.sort_by_key(|wanted| std::cmp::Reverse(wanted.size));
         missing.dedup_by_key(|wanted| wanted.sha256);
-        self.progress
-            .total(missing.iter().map(|wanted| wanted.size).sum());
+        self.progress.total(missing.iter().map(|wanted| wanted.size).sum());
         let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
         std::thread::scope(|scope| {
             for _ in 0..CONNECTIONS.min(missing.len()) {
                 scope.spawn(|| self.work(&missing, &next, &failure));
             }
         });
-        failure
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner)
-            .map_or(Ok(()), Err)
+        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
     /// One connection: takes files until there are none, or another connection failed.
     fn work(&self, missing: &[&Wanted], next: &AtomicUsize, failure: &Mutex<Option<FetchError>>) {
         while let Some(wanted) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
             if let Err(error) = download(&self.agent, wanted, &self.patience, &*self.progress) {
-                failure
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .get_or_insert(error);
+                failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                 next.store(missing.len(), Ordering::Relaxed);
             }
         }
@@ -235,47 +205,23 @@ impl Fetcher {
     }
 
     fn text_once(&self, url: &str) -> Result<String, FetchError> {
-        let request = self
-            .agent
-            .get(url)
-            .config()
-            .timeout_global(Some(self.patience.total))
-            .build();
-        let mut response = request.call().map_err(|source| FetchError::Unreachable {
-            url: url.to_owned(),
-            source: Box::new(source),
-        })?;
+        let request = self.agent.get(url).config().timeout_global(Some(self.patience.total)).build();
+        let mut response = request
+            .call()
+            .map_err(|source| FetchError::Unreachable { url: url.to_owned(), source: Box::new(source) })?;
         if !response.status().is_success() {
-            return Err(FetchError::Status {
-                url: url.to_owned(),
-                status: response.status().as_u16(),
-            });
+            return Err(FetchError::Status { url: url.to_owned(), status: response.status().as_u16() });
         }
         let size = response.body().content_length().unwrap_or(0);
         if size > MAX_RELEASE {
-            return Err(FetchError::Oversize {
-                url: url.to_owned(),
-                size: MAX_RELEASE,
-            });
+            return Err(FetchError::Oversize { url: url.to_owned(), size: MAX_RELEASE });
         }
         let mut bytes = Vec::new();
-        let read = response
-            .body_mut()
-            .as_reader()
-            .take(MAX_RELEASE + 1)
-            .read_to_end(&mut bytes);
+        let read = response.body_mut().as_reader().take(MAX_RELEASE + 1).read_to_end(&mut bytes);
         let received = bytes.len() as u64;
-        read.map_err(|source| FetchError::Interrupted {
-            url: url.to_owned(),
-            received,
-            size,
-            source,
-        })?;
+        read.map_err(|source| FetchError::Interrupted { url: url.to_owned(), received, size, source })?;
         if received > MAX_RELEASE {
-            return Err(FetchError::Oversize {
-                url: url.to_owned(),
-                size: MAX_RELEASE,
-            });
+            return Err(FetchError::Oversize { url: url.to_owned(), size: MAX_RELEASE });
         }
         // Whatever is not UTF-8 is not a release file; the signature check says so.
         Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -283,10 +229,8 @@ impl Fetcher {
 }
 
 fn decompressor(packed: &[u8]) -> Result<impl Read + '_, DebianError> {
-    super::deb::xz_decoder(packed).map_err(|error| DebianError::Malformed {
-        what: format!("{INDEX}.xz"),
-        problem: error.to_string(),
-    })
+    super::deb::xz_decoder(packed)
+        .map_err(|error| DebianError::Malformed { what: format!("{INDEX}.xz"), problem: error.to_string() })
 }
 
 #[cfg(test)]

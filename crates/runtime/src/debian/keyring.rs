@@ -13,22 +13,10 @@ use super::error::DebianError;
 
 /// Debian's own keys for the releases pyro uses, as `debian-archive-keyring` ships them.
 const EMBEDDED: &[(&str, &[u8])] = &[
-    (
-        "bookworm-automatic",
-        include_bytes!("../../keys/debian-archive-bookworm-automatic.gpg"),
-    ),
-    (
-        "bookworm-stable",
-        include_bytes!("../../keys/debian-archive-bookworm-stable.gpg"),
-    ),
-    (
-        "trixie-automatic",
-        include_bytes!("../../keys/debian-archive-trixie-automatic.gpg"),
-    ),
-    (
-        "trixie-stable",
-        include_bytes!("../../keys/debian-archive-trixie-stable.gpg"),
-    ),
+    ("bookworm-automatic", include_bytes!("../../keys/debian-archive-bookworm-automatic.gpg")),
+    ("bookworm-stable", include_bytes!("../../keys/debian-archive-bookworm-stable.gpg")),
+    ("trixie-automatic", include_bytes!("../../keys/debian-archive-trixie-automatic.gpg")),
+    ("trixie-stable", include_bytes!("../../keys/debian-archive-trixie-stable.gpg")),
 ];
 
 /// A set of trusted keys.
@@ -42,10 +30,7 @@ impl Keyring {
     pub fn debian() -> Result<Self, DebianError> {
         let mut keys = Vec::new();
         for (name, bytes) in EMBEDDED {
-            let failed = |source| DebianError::Keyring {
-                name: (*name).to_owned(),
-                source: Box::new(source),
-            };
+            let failed = |source| DebianError::Keyring { name: (*name).to_owned(), source: Box::new(source) };
             keys.push(SignedPublicKey::from_bytes(*bytes).map_err(failed)?);
         }
         Ok(Self { keys })
@@ -67,9 +52,7 @@ impl Keyring {
         if !signature.hash_alg().is_some_and(is_strong) {
             return Err("a signature with a weak hash".to_owned());
         }
-        let lifetime = signature
-            .signature_expiration_time()
-            .map_or(0, pgp::types::Duration::as_secs);
+        let lifetime = signature.signature_expiration_time().map_or(0, pgp::types::Duration::as_secs);
         if !is_alive(made, lifetime, Timestamp::now()) {
             return Err("a signature that is expired, or from the future".to_owned());
         }
@@ -83,15 +66,9 @@ impl Keyring {
                 }
             }
         }
-        let issuers: Vec<String> = signature
-            .issuer_fingerprint()
-            .iter()
-            .map(|print| format!("{print:X}"))
-            .collect();
-        Err(format!(
-            "not made by a trusted key, or not over this text: issuer {}",
-            issuers.join(", ")
-        ))
+        let issuers: Vec<String> =
+            signature.issuer_fingerprint().iter().map(|print| format!("{print:X}")).collect();
+        Err(format!("not made by a trusted key, or not over this text: issuer {}", issuers.join(", ")))
     }
 }
 
@@ -117,9 +94,7 @@ fn primary_is_valid(key: &SignedPublicKey, at: Timestamp) -> Result<(), String> 
     let certifications = key.details.users.iter().flat_map(|user| {
         user.signatures.iter().filter(|signature| {
             signature.typ() != Some(SignatureType::CertRevocation)
-                && signature
-                    .verify_certification(&key.primary_key, Tag::UserId, &user.id)
-                    .is_ok()
+                && signature.verify_certification(&key.primary_key, Tag::UserId, &user.id).is_ok()
         })
     });
     let direct = key
@@ -127,15 +102,12 @@ fn primary_is_valid(key: &SignedPublicKey, at: Timestamp) -> Result<(), String> 
         .direct_signatures
         .iter()
         .filter(|signature| signature.verify_key(&key.primary_key).is_ok());
-    let latest = certifications
-        .chain(direct)
-        .max_by_key(|signature| signature.created().map(Timestamp::as_secs));
+    let latest =
+        certifications.chain(direct).max_by_key(|signature| signature.created().map(Timestamp::as_secs));
     let Some(latest) = latest else {
         return Err(format!("key {name} does not certify itself"));
     };
-    let lifetime = latest
-        .key_expiration_time()
-        .map_or(0, pgp::types::Duration::as_secs);
+    let lifetime = latest.key_expiration_time().map_or(0, pgp::types::Duration::as_secs);
     if is_alive(key.primary_key.created_at(), lifetime, at) {
         Ok(())
     } else {
@@ -146,17 +118,10 @@ fn primary_is_valid(key: &SignedPublicKey, at: Timestamp) -> Result<(), String> 
 /// Whether the subkey is bound to its primary key for signing, not revoked, and alive at `at`.
 fn subkey_is_valid(key: &SignedPublicKey, subkey: &SignedPublicSubKey, at: Timestamp) -> Result<(), String> {
     let name = format!("{:X}", subkey.key.fingerprint());
-    let holds = |signature: &&Signature| {
-        signature
-            .verify_subkey_binding(&key.primary_key, &subkey.key)
-            .is_ok()
-    };
+    let holds =
+        |signature: &&Signature| signature.verify_subkey_binding(&key.primary_key, &subkey.key).is_ok();
     let of_type = |wanted| {
-        subkey
-            .signatures
-            .iter()
-            .filter(move |signature| signature.typ() == Some(wanted))
-            .filter(holds)
+        subkey.signatures.iter().filter(move |signature| signature.typ() == Some(wanted)).filter(holds)
     };
     if of_type(SignatureType::SubkeyRevocation).next().is_some() {
         return Err(format!("subkey {name} is revoked"));
@@ -166,17 +131,14 @@ fn subkey_is_valid(key: &SignedPublicKey, subkey: &SignedPublicSubKey, at: Times
             // A signing subkey has to agree to be bound, or anyone could claim another's as their own.
             signature.key_flags().sign()
                 && signature.embedded_signature().is_some_and(|back| {
-                    back.verify_primary_key_binding(&subkey.key, &key.primary_key)
-                        .is_ok()
+                    back.verify_primary_key_binding(&subkey.key, &key.primary_key).is_ok()
                 })
         })
         .max_by_key(|signature| signature.created().map(Timestamp::as_secs));
     let Some(latest) = latest else {
         return Err(format!("subkey {name} is not bound for signing"));
     };
-    let lifetime = latest
-        .key_expiration_time()
-        .map_or(0, pgp::types::Duration::as_secs);
+    let lifetime = latest.key_expiration_time().map_or(0, pgp::types::Duration::as_secs);
     if is_alive(subkey.key.created_at(), lifetime, at) {
         Ok(())
     } else {
@@ -216,11 +178,7 @@ mod tests {
             (10, 5, 15, false),
             (u32::MAX, 9, u32::MAX, true),
         ] {
-            assert_eq!(
-                is_alive(at(from), lifetime, at(now)),
-                alive,
-                "{from} {lifetime} {now}"
-            );
+            assert_eq!(is_alive(at(from), lifetime, at(now)), alive, "{from} {lifetime} {now}");
         }
     }
 }

@@ -54,9 +54,7 @@ impl FromStr for SnapshotTime {
         if shape {
             Ok(Self(text.to_owned()))
         } else {
-            Err(DebianError::SnapshotTime {
-                text: text.to_owned(),
-            })
+            Err(DebianError::SnapshotTime { text: text.to_owned() })
         }
     }
 }
@@ -91,18 +89,13 @@ impl Mirror {
     /// The mirror at `url`, which has to be http or https.
     pub fn new(url: &str, origin: MirrorOrigin) -> Result<Self, DebianError> {
         let base = url.trim().trim_end_matches('/');
-        let rest = base
-            .strip_prefix("http://")
-            .or_else(|| base.strip_prefix("https://"));
+        let rest = base.strip_prefix("http://").or_else(|| base.strip_prefix("https://"));
         let usable =
             |rest: &str| !rest.is_empty() && !rest.contains(|c: char| c.is_whitespace() || c.is_control());
         if !rest.is_some_and(usable) {
             return Err(DebianError::MirrorUrl { url: url.to_owned() });
         }
-        Ok(Self {
-            base: base.to_owned(),
-            origin,
-        })
+        Ok(Self { base: base.to_owned(), origin })
     }
 
     /// The mirror to use: a snapshot if one is wanted, else as the environment, the host's apt or the default has it.
@@ -114,10 +107,7 @@ impl Mirror {
         let variable = |name| lookup(name).map(|value| value.to_string_lossy().into_owned());
         if let Some(time) = snapshot {
             let template = variable(EnvVars::PYRO_DEBIAN_SNAPSHOT_URL);
-            let url = template
-                .as_deref()
-                .unwrap_or(DEFAULT_SNAPSHOT_URL)
-                .replace("{timestamp}", &time.0);
+            let url = template.as_deref().unwrap_or(DEFAULT_SNAPSHOT_URL).replace("{timestamp}", &time.0);
             return Self::new(&url, MirrorOrigin::Snapshot(time.clone()));
         }
         if let Some(url) = variable(EnvVars::PYRO_DEBIAN_MIRROR) {
@@ -167,10 +157,7 @@ fn source_files(apt: &Path) -> Vec<PathBuf> {
         .into_iter()
         .flatten()
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|ext| ext == "sources" || ext == "list")
-        })
+        .filter(|path| path.extension().is_some_and(|ext| ext == "sources" || ext == "list"))
         .collect();
     files.sort();
     files.insert(0, apt.join("sources.list"));
@@ -185,12 +172,7 @@ fn from_deb822(text: &str) -> Option<String> {
 
 fn from_paragraph(paragraph: &Paragraph) -> Option<String> {
     let words = |name: &str| -> Vec<String> {
-        paragraph
-            .get(name)
-            .unwrap_or_default()
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect()
+        paragraph.get(name).unwrap_or_default().split_whitespace().map(str::to_owned).collect()
     };
     let disabled = paragraph.get("Enabled").is_some_and(|value| {
         matches!(
@@ -203,11 +185,9 @@ fn from_paragraph(paragraph: &Paragraph) -> Option<String> {
     }
     let (suites, components) = (words("Suites"), words("Components"));
     let signed_by = paragraph.get("Signed-By");
-    words("URIs").into_iter().find(|uri| {
-        suites
-            .iter()
-            .any(|suite| is_plain_archive(uri, suite, &components, signed_by))
-    })
+    words("URIs")
+        .into_iter()
+        .find(|uri| suites.iter().any(|suite| is_plain_archive(uri, suite, &components, signed_by)))
 }
 
 /// The first fitting URI of a one-line file: `deb [options] URI SUITE COMPONENT…`.
@@ -219,9 +199,7 @@ fn from_one_line(text: &str) -> Option<String> {
             Some(bracketed) => bracketed.split_once(']')?,
             None => ("", rest),
         };
-        let signed_by = options
-            .split_whitespace()
-            .find_map(|option| option.strip_prefix("signed-by="));
+        let signed_by = options.split_whitespace().find_map(|option| option.strip_prefix("signed-by="));
         let mut words = rest.split_whitespace();
         let (uri, suite) = (words.next()?, words.next()?);
         let components: Vec<String> = words.map(str::to_owned).collect();
@@ -262,11 +240,8 @@ mod tests {
             std::fs::write(apt.path().join(name), text).unwrap();
         }
         let snapshot = snapshot.map(|text| text.parse().unwrap());
-        let lookup = |name: &str| {
-            vars.iter()
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| OsString::from(value))
-        };
+        let lookup =
+            |name: &str| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value));
         Mirror::select(snapshot.as_ref(), &lookup, apt.path())
     }
 
@@ -275,11 +250,7 @@ mod tests {
     /// Which mirror is taken when `file` has `text`.
     fn check(file: &str, text: &str, expected: Option<&str>) {
         let mirror = select(&[(file, text)], &[], None).unwrap();
-        assert_eq!(
-            mirror.base(),
-            expected.unwrap_or(DEFAULT_MIRROR),
-            "{file}:\n{text}"
-        );
+        assert_eq!(mirror.base(), expected.unwrap_or(DEFAULT_MIRROR), "{file}:\n{text}");
         assert_eq!(*mirror.origin() == MirrorOrigin::Default, expected.is_none());
     }
 
@@ -310,18 +281,12 @@ mod tests {
     fn one_line_sources_name_the_mirror() {
         let cases = [
             ("deb http://m.example/debian bookworm main contrib\n", FOUND),
-            (
-                "deb [arch=amd64] http://m.example/debian/ sid main # mirror\n",
-                FOUND,
-            ),
+            ("deb [arch=amd64] http://m.example/debian/ sid main # mirror\n", FOUND),
             ("# deb http://m.example/debian bookworm main\n", None),
             ("deb-src http://m.example/debian bookworm main\n", None),
             ("deb http://m.example/debian bookworm-backports main\n", None),
             ("deb http://m.example/debian-security bookworm main\n", None),
-            (
-                "deb [signed-by=/k/x.gpg] http://m.example/debian bookworm main\n",
-                None,
-            ),
+            ("deb [signed-by=/k/x.gpg] http://m.example/debian bookworm main\n", None),
             ("deb http://vendor.example/apt stable main\n", None),
         ];
         for (text, expected) in cases {
@@ -335,10 +300,7 @@ mod tests {
     fn the_environment_comes_first() {
         let apt = [("sources.list", "deb http://m.example/debian bookworm main\n")];
         let mirror = select(&apt, &[("PYRO_DEBIAN_MIRROR", "https://mine.example/d/")], None).unwrap();
-        assert_eq!(
-            (mirror.base(), mirror.origin()),
-            ("https://mine.example/d", &MirrorOrigin::Environment)
-        );
+        assert_eq!((mirror.base(), mirror.origin()), ("https://mine.example/d", &MirrorOrigin::Environment));
         assert_eq!(mirror.url("dists/x"), "https://mine.example/d/dists/x");
         for bad in ["ftp://mine.example/d", "http://", "mine.example", "http://a b/"] {
             assert!(matches!(
@@ -357,13 +319,7 @@ mod tests {
         let mirror = select(&[], &vars, Some("20260912T000000Z")).unwrap();
         assert_eq!(mirror.base(), "http://s.example/20260912T000000Z/debian");
         assert!(mirror.is_snapshot());
-        for bad in [
-            "",
-            "2026",
-            "20260912t000000Z",
-            "20260912T000000Z/..",
-            "2026091AT000000Z",
-        ] {
+        for bad in ["", "2026", "20260912t000000Z", "20260912T000000Z/..", "2026091AT000000Z"] {
             assert!(bad.parse::<SnapshotTime>().is_err(), "{bad}");
         }
     }

@@ -1,7 +1,7 @@
 //! Signed packages from a Debian mirror.
 //!
-//! Trust starts at the embedded archive keys: they sign `InRelease` ([`release`]), which holds the sha256 of the package
-//! index ([`packages`]), which holds the sha256 of every package ([`fetch`]). The mirror itself is never trusted.
+//! Trust starts at the embedded archive keys: they sign `InRelease` (`release`), which holds the sha256 of the package
+//! index (`packages`), which holds the sha256 of every package (`fetch`). The mirror itself is never trusted.
 //!
 //! The usual steps: [`Fetcher::new`], [`Archive::open`], [`Archive::resolve`], [`Fetcher::packages`], [`Deb::open`].
 

@@ -105,10 +105,7 @@ pub(crate) struct Index {
 impl Index {
     /// Parses the decompressed index. `what` names it in errors; more than `limit` bytes are refused.
     pub(crate) fn parse(reader: &mut dyn Read, limit: u64, what: &str) -> Result<Self, DebianError> {
-        let malformed = |problem: String| DebianError::Malformed {
-            what: what.to_owned(),
-            problem,
-        };
+        let malformed = |problem: String| DebianError::Malformed { what: what.to_owned(), problem };
         let mut index = Self::default();
         let mut pending = Vec::with_capacity(2 * CHUNK);
         let mut total = 0_u64;
@@ -116,16 +113,10 @@ impl Index {
             let count = read_chunk(reader, &mut pending).map_err(|error| malformed(error.to_string()))?;
             total += count as u64;
             if total > limit {
-                return Err(malformed(format!(
-                    "it is larger than the {limit} bytes announced"
-                )));
+                return Err(malformed(format!("it is larger than the {limit} bytes announced")));
             }
             // Everything up to the last empty line is whole stanzas.
-            let whole = if count == 0 {
-                pending.len()
-            } else {
-                last_stanza_end(&pending)
-            };
+            let whole = if count == 0 { pending.len() } else { last_stanza_end(&pending) };
             let text =
                 std::str::from_utf8(&pending[..whole]).map_err(|error| malformed(error.to_string()))?;
             index.add_all(text).map_err(malformed)?;
@@ -153,15 +144,9 @@ impl Index {
     }
 
     fn add(&mut self, paragraph: &BorrowedParagraph<'_>, all: bool) -> Result<(), String> {
-        let name = paragraph
-            .get_single("Package")
-            .ok_or("a stanza has no Package")?
-            .trim();
+        let name = paragraph.get_single("Package").ok_or("a stanza has no Package")?.trim();
         let required = |field: &str| {
-            paragraph
-                .get_single(field)
-                .map(str::trim)
-                .ok_or_else(|| format!("{name} has no {field}"))
+            paragraph.get_single(field).map(str::trim).ok_or_else(|| format!("{name} has no {field}"))
         };
         let optional = |field: &str| paragraph.get_field(field).map(|value| value.lines().join(" "));
         let bad = |field: &str| format!("{name} has a bad {field}");
@@ -169,10 +154,7 @@ impl Index {
         if !filename.starts_with("pool/") || filename.split('/').any(|part| part.is_empty() || part == "..") {
             return Err(bad("Filename"));
         }
-        let (size, version) = (
-            required("Size")?.parse().map_err(|_| bad("Size"))?,
-            required("Version")?,
-        );
+        let (size, version) = (required("Size")?.parse().map_err(|_| bad("Size"))?, required("Version")?);
         let sha256 = Sha256Digest::from_str(required("SHA256")?).map_err(|_| bad("SHA256"))?;
         let entry = Entry {
             name: self.keep(name)?,
@@ -206,22 +188,16 @@ impl Index {
     fn finish(&mut self) {
         self.text.shrink_to_fit();
         let text = &self.text;
-        self.entries
-            .sort_by(|a, b| slice(text, a.name).cmp(slice(text, b.name)));
+        self.entries.sort_by(|a, b| slice(text, a.name).cmp(slice(text, b.name)));
         let mut provides = Vec::new();
         for (id, entry) in self.entries.iter().enumerate() {
             let mut at = entry.provides.start;
             for provided in slice(text, entry.provides).split(',') {
                 let padding = provided.len() - provided.trim_start().len();
-                let len = provided
-                    .trim_start()
-                    .find([' ', '(', ':'])
-                    .unwrap_or(provided.trim_start().len());
+                let len = provided.trim_start().find([' ', '(', ':']).unwrap_or(provided.trim_start().len());
                 // Lengths within a span fit, since the span's own does.
-                let (start, len) = (
-                    at + u32::try_from(padding).unwrap_or(0),
-                    u32::try_from(len).unwrap_or(0),
-                );
+                let (start, len) =
+                    (at + u32::try_from(padding).unwrap_or(0), u32::try_from(len).unwrap_or(0));
                 if len > 0 {
                     provides.push((Span { start, len }, id));
                 }
@@ -234,18 +210,14 @@ impl Index {
 
     /// The packages of this name: usually one, several when the archive keeps more than one version.
     pub(crate) fn named(&self, name: &str) -> std::ops::Range<PackageId> {
-        let start = self
-            .entries
-            .partition_point(|entry| slice(&self.text, entry.name) < name);
+        let start = self.entries.partition_point(|entry| slice(&self.text, entry.name) < name);
         let len = self.entries[start..].partition_point(|entry| slice(&self.text, entry.name) == name);
         start..start + len
     }
 
     /// The packages that say they provide this name.
     pub(crate) fn providers(&self, name: &str) -> impl Iterator<Item = PackageId> + '_ {
-        let start = self
-            .provides
-            .partition_point(|(span, _)| slice(&self.text, *span) < name);
+        let start = self.provides.partition_point(|(span, _)| slice(&self.text, *span) < name);
         let len = self.provides[start..].partition_point(|(span, _)| slice(&self.text, *span) == name);
         self.provides[start..start + len].iter().map(|(_, id)| *id)
     }
@@ -266,10 +238,7 @@ impl Index {
     /// The relation fields that have to hold: `Pre-Depends`, then `Depends`.
     pub(crate) fn dependencies(&self, id: PackageId) -> [&str; 2] {
         let entry = &self.entries[id];
-        [
-            slice(&self.text, entry.pre_depends),
-            slice(&self.text, entry.depends),
-        ]
+        [slice(&self.text, entry.pre_depends), slice(&self.text, entry.depends)]
     }
 
     pub(crate) fn provides(&self, id: PackageId) -> &str {
@@ -311,9 +280,7 @@ fn read_chunk(reader: &mut dyn Read, pending: &mut Vec<u8>) -> io::Result<usize>
 }
 
 fn last_stanza_end(text: &[u8]) -> usize {
-    text.windows(2)
-        .rposition(|pair| pair == b"\n\n")
-        .map_or(0, |at| at + 2)
+    text.windows(2).rposition(|pair| pair == b"\n\n").map_or(0, |at| at + 2)
 }
 
 #[cfg(test)]
@@ -329,12 +296,8 @@ mod tests {
     fn packages_are_found_by_name_and_by_what_they_provide() {
         let extra =
             "Provides: mail-agent, libx (= 2),\n liby\nDepends: a, b (>= 1) |\n c\nPriority: important\n";
-        let text = [
-            stanza("b", b"B", "Essential: yes\n"),
-            stanza("a", b"A", extra),
-            stanza("c", b"C", ""),
-        ]
-        .concat();
+        let text =
+            [stanza("b", b"B", "Essential: yes\n"), stanza("a", b"A", extra), stanza("c", b"C", "")].concat();
         let index = parse(&text).unwrap();
         let names: Vec<_> = index.all().map(|id| index.name(id)).collect();
         assert_eq!(names, ["a", "b", "c"]);
@@ -351,18 +314,13 @@ mod tests {
             (package.filename.as_str(), package.priority),
             ("pool/main/a_1.0-1_amd64.deb", Priority::Important)
         );
-        assert_eq!(
-            (package.architecture.as_str(), package.installed_size_kib),
-            ("amd64", 12)
-        );
+        assert_eq!((package.architecture.as_str(), package.installed_size_kib), ("amd64", 12));
         assert!(index.essential(1) && !index.essential(0));
     }
 
     #[test]
     fn chunks_do_not_split_stanzas() {
-        let text: String = (0..6000)
-            .map(|n| stanza(&format!("p{n:05}"), b"x", "Depends: libc6\n"))
-            .collect();
+        let text: String = (0..6000).map(|n| stanza(&format!("p{n:05}"), b"x", "Depends: libc6\n")).collect();
         assert!(text.len() > CHUNK);
         let index = parse(&text).unwrap();
         assert_eq!(index.all().len(), 6000);
@@ -371,11 +329,8 @@ mod tests {
 
     #[test]
     fn foreign_architectures_are_left_out() {
-        let text = [
-            stanza("a", b"A", ""),
-            stanza("b", b"B", "").replace("amd64\nInst", "i386\nInst"),
-        ]
-        .concat();
+        let text =
+            [stanza("a", b"A", ""), stanza("b", b"B", "").replace("amd64\nInst", "i386\nInst")].concat();
         assert_eq!(parse(&text).unwrap().all().len(), 1);
     }
 

@@ -65,22 +65,13 @@ impl Release {
         wanted: &Expectation<'_>,
     ) -> Result<Self, DebianError> {
         let text = signed_text(armored, keyring, wanted.url)?;
-        let malformed = |problem: String| DebianError::Malformed {
-            what: wanted.url.to_owned(),
-            problem,
-        };
-        let document: Deb822 = text
-            .parse()
-            .map_err(|error: deb822_fast::Error| malformed(error.to_string()))?;
-        let paragraph = document
-            .iter()
-            .next()
-            .ok_or_else(|| malformed("it is empty".to_owned()))?;
+        let malformed = |problem: String| DebianError::Malformed { what: wanted.url.to_owned(), problem };
+        let document: Deb822 =
+            text.parse().map_err(|error: deb822_fast::Error| malformed(error.to_string()))?;
+        let paragraph = document.iter().next().ok_or_else(|| malformed("it is empty".to_owned()))?;
         let release = Self {
             info: release_info(paragraph).map_err(malformed)?,
-            by_hash: paragraph
-                .get("Acquire-By-Hash")
-                .is_some_and(|value| value.trim() == "yes"),
+            by_hash: paragraph.get("Acquire-By-Hash").is_some_and(|value| value.trim() == "yes"),
             files: listed_files(paragraph).map_err(malformed)?,
         };
         release.check(paragraph, wanted)?;
@@ -89,39 +80,19 @@ impl Release {
 
     fn check(&self, paragraph: &Paragraph, wanted: &Expectation<'_>) -> Result<(), DebianError> {
         let url = || wanted.url.to_owned();
-        let ReleaseInfo {
-            suite,
-            codename,
-            date,
-            ..
-        } = &self.info;
+        let ReleaseInfo { suite, codename, date, .. } = &self.info;
         if wanted.suite != suite && wanted.suite != codename {
             let found = format!("{suite} ({codename})");
-            return Err(DebianError::WrongSuite {
-                url: url(),
-                wanted: wanted.suite.to_owned(),
-                found,
-            });
+            return Err(DebianError::WrongSuite { url: url(), wanted: wanted.suite.to_owned(), found });
         }
-        if *date
-            > wanted
-                .now
-                .saturating_add(CLOCK_TOLERANCE)
-                .unwrap_or(Timestamp::MAX)
-        {
-            return Err(DebianError::FromTheFuture {
-                url: url(),
-                date: *date,
-            });
+        if *date > wanted.now.saturating_add(CLOCK_TOLERANCE).unwrap_or(Timestamp::MAX) {
+            return Err(DebianError::FromTheFuture { url: url(), date: *date });
         }
         if let Some(text) = paragraph.get("Valid-Until") {
             let valid_until = parse_date("Valid-Until", text)
                 .map_err(|problem| DebianError::Malformed { what: url(), problem })?;
             if valid_until < wanted.now && !wanted.ignore_expiry {
-                return Err(DebianError::Expired {
-                    url: url(),
-                    valid_until,
-                });
+                return Err(DebianError::Expired { url: url(), valid_until });
             }
         }
         Ok(())
@@ -135,11 +106,8 @@ impl Release {
 
 /// The text under the signature, with Unix line ends; fails unless a trusted key signed it.
 fn signed_text(armored: &str, keyring: &Keyring, url: &str) -> Result<String, DebianError> {
-    let (message, _) =
-        CleartextSignedMessage::from_string(armored).map_err(|source| DebianError::NotSigned {
-            url: url.to_owned(),
-            source: Box::new(source),
-        })?;
+    let (message, _) = CleartextSignedMessage::from_string(armored)
+        .map_err(|source| DebianError::NotSigned { url: url.to_owned(), source: Box::new(source) })?;
     let text = message.signed_text();
     let mut problems = Vec::new();
     for signature in message.signatures() {
@@ -151,10 +119,7 @@ fn signed_text(armored: &str, keyring: &Keyring, url: &str) -> Result<String, De
     if problems.is_empty() {
         problems.push("no signature at all".to_owned());
     }
-    Err(DebianError::Signature {
-        url: url.to_owned(),
-        problems,
-    })
+    Err(DebianError::Signature { url: url.to_owned(), problems })
 }
 
 fn release_info(paragraph: &Paragraph) -> Result<ReleaseInfo, String> {
@@ -212,12 +177,7 @@ mod tests {
         Release::verify(
             armored,
             keyring,
-            &Expectation {
-                url: "http://m.example/InRelease",
-                suite,
-                ignore_expiry,
-                now,
-            },
+            &Expectation { url: "http://m.example/InRelease", suite, ignore_expiry, now },
         )
     }
 
@@ -232,13 +192,7 @@ mod tests {
                 assert_eq!(release.info.version.as_deref(), Some("13.7"));
                 assert_eq!(release.info.date.to_string(), "2026-09-12T07:55:41Z");
                 let listed = release.file("main/binary-amd64/Packages.xz").unwrap();
-                assert_eq!(
-                    listed,
-                    Listed {
-                        size: 5,
-                        sha256: Sha256Digest::of(b"index")
-                    }
-                );
+                assert_eq!(listed, Listed { size: 5, sha256: Sha256Digest::of(b"index") });
                 assert!(release.by_hash && release.file("main/binary-i386/Packages.xz").is_none());
             }
         }
@@ -252,31 +206,18 @@ mod tests {
         let cases = [
             ("another's key", stranger.sign(&text)),
             ("changed text", armored.replace("13.7", "13.8")),
-            (
-                "no signature",
-                armored
-                    .split("-----BEGIN PGP SIGNATURE")
-                    .next()
-                    .unwrap()
-                    .to_owned(),
-            ),
+            ("no signature", armored.split("-----BEGIN PGP SIGNATURE").next().unwrap().to_owned()),
             ("plain text", text.clone()),
             (
                 "text before",
-                format!(
-                    "Codename: sid\n\n{}",
-                    armored.replace("Hash: SHA512", "Hash: SHA512\nX: y")
-                ),
+                format!("Codename: sid\n\n{}", armored.replace("Hash: SHA512", "Hash: SHA512\nX: y")),
             ),
             ("empty", String::new()),
         ];
         for (what, armored) in cases {
             let error = verify(&armored, &signer.keyring(), "trixie", false).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Integrity, "{what}: {error}");
-            assert!(
-                error.to_string().contains("http://m.example/InRelease"),
-                "{what}: {error}"
-            );
+            assert!(error.to_string().contains("http://m.example/InRelease"), "{what}: {error}");
         }
         let debian = verify(&armored, &Keyring::debian().unwrap(), "trixie", false).unwrap_err();
         assert!(matches!(debian, DebianError::Signature { .. }), "{debian}");
@@ -294,25 +235,16 @@ mod tests {
     #[test]
     fn old_future_and_other_releases_are_refused() {
         let signer = Signer::new();
-        let expired = signer.sign(&release_text(
-            "Valid-Until: Sat, 19 Sep 2026 00:00:00 UTC\n",
-            b"index",
-        ));
+        let expired = signer.sign(&release_text("Valid-Until: Sat, 19 Sep 2026 00:00:00 UTC\n", b"index"));
         let error = verify(&expired, &signer.keyring(), "trixie", false).unwrap_err();
         assert!(matches!(error, DebianError::Expired { .. }));
         verify(&expired, &signer.keyring(), "trixie", true).unwrap();
-        let future = signer.sign(
-            &release_text("", b"index")
-                .replace("12 Sep", "24 Sep")
-                .replace("Sat", "Thu"),
-        );
+        let future =
+            signer.sign(&release_text("", b"index").replace("12 Sep", "24 Sep").replace("Sat", "Thu"));
         let error = verify(&future, &signer.keyring(), "trixie", false).unwrap_err();
         assert!(matches!(error, DebianError::FromTheFuture { .. }), "{error}");
         let error = verify(&expired, &signer.keyring(), "bookworm", true).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "http://m.example/InRelease is for stable (trixie), not for bookworm"
-        );
+        assert_eq!(error.to_string(), "http://m.example/InRelease is for stable (trixie), not for bookworm");
     }
 
     #[test]

@@ -46,10 +46,8 @@ pub(crate) fn resolve(
 
 /// The newest version of the package named `name`.
 pub(crate) fn root(index: &Index, release: &str, name: &str) -> Result<PackageId, DebianError> {
-    newest(index, index.named(name)).ok_or_else(|| DebianError::NoPackage {
-        release: release.to_owned(),
-        name: name.to_owned(),
-    })
+    newest(index, index.named(name))
+        .ok_or_else(|| DebianError::NoPackage { release: release.to_owned(), name: name.to_owned() })
 }
 
 struct Resolver<'a> {
@@ -71,11 +69,7 @@ impl Resolver<'_> {
         if let Some(needed_by) = needed_by {
             self.needed_by.insert(id, needed_by);
         }
-        for provided in parse(self.index, id, self.index.provides(id))?
-            .0
-            .into_iter()
-            .flatten()
-        {
+        for provided in parse(self.index, id, self.index.provides(id))?.0.into_iter().flatten() {
             let version = provided.version.map(|(_, version)| version);
             self.provided.entry(provided.name).or_default().push(version);
         }
@@ -105,26 +99,16 @@ impl Resolver<'_> {
 
     /// Whether what is selected meets `relation`.
     fn is_met(&self, relation: &Relation) -> bool {
-        let by_name = self
-            .selected
-            .get(relation.name.as_str())
-            .is_some_and(|id| self.fits(*id, relation));
+        let by_name = self.selected.get(relation.name.as_str()).is_some_and(|id| self.fits(*id, relation));
         let by_provision = self.provided.get(&relation.name).is_some_and(|versions| {
-            versions
-                .iter()
-                .any(|version| provision_fits(version.as_ref(), relation))
+            versions.iter().any(|version| provision_fits(version.as_ref(), relation))
         });
         by_name || by_provision
     }
 
     /// The package to select for `relation`: one of that name, else one that provides it.
     fn candidate(&self, relation: &Relation) -> Result<Option<PackageId>, DebianError> {
-        let real = newest(
-            self.index,
-            self.index
-                .named(&relation.name)
-                .filter(|id| self.fits(*id, relation)),
-        );
+        let real = newest(self.index, self.index.named(&relation.name).filter(|id| self.fits(*id, relation)));
         // A second version of a package that is selected already cannot be had beside it.
         if let Some(real) = real.filter(|id| !self.selected.contains_key(self.index.name(*id))) {
             return Ok(Some(real));
@@ -205,10 +189,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn index(packages: &[(&str, &str)]) -> Index {
-        let text: String = packages
-            .iter()
-            .map(|(name, extra)| stanza(name, b"x", extra))
-            .collect();
+        let text: String = packages.iter().map(|(name, extra)| stanza(name, b"x", extra)).collect();
         Index::parse(&mut text.as_bytes(), 1 << 30, "Packages").unwrap()
     }
 
@@ -220,10 +201,7 @@ mod tests {
     #[test]
     fn dependencies_are_followed() {
         let index = index(&[
-            (
-                "app",
-                "Depends: lib (>= 1.0), mta, tool | other\nPre-Depends: base\n",
-            ),
+            ("app", "Depends: lib (>= 1.0), mta, tool | other\nPre-Depends: base\n"),
             ("base", "Priority: required\n"),
             ("lib", "Depends: app, base:any\n"),
             ("other", ""),
@@ -239,11 +217,7 @@ mod tests {
             // The first alternative names nothing, so the second is taken; of the providers the standard one.
             (&["app"], &[], &["app", "base", "exim", "lib", "other"]),
             // A provider that was asked for is good enough.
-            (
-                &["postfix", "app"],
-                &[],
-                &["app", "base", "lib", "other", "postfix"],
-            ),
+            (&["postfix", "app"], &[], &["app", "base", "lib", "other", "postfix"]),
             // What is excluded counts as there, and so do its own needs.
             (&["app"], &["lib", "tool"], &["app", "base", "exim"]),
             (&["app"], &["exim"], &["app", "base", "lib", "other", "postfix"]),
@@ -251,11 +225,7 @@ mod tests {
             (&["base", "base"], &[], &["base"]),
         ];
         for (roots, exclude, expected) in cases {
-            assert_eq!(
-                names(&index, roots, exclude).unwrap(),
-                *expected,
-                "{roots:?} without {exclude:?}"
-            );
+            assert_eq!(names(&index, roots, exclude).unwrap(), *expected, "{roots:?} without {exclude:?}");
         }
     }
 
@@ -278,15 +248,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_met_names_the_chain() {
-        let index = index(&[
-            ("app", "Depends: lib\n"),
-            ("lib", "Depends: gone (>= 2) | lost\n"),
-        ]);
+        let index = index(&[("app", "Depends: lib\n"), ("lib", "Depends: gone (>= 2) | lost\n")]);
         let error = names(&index, &["app"], &[]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "gone (>= 2) | lost cannot be met in trixie, needed by lib ← app"
-        );
+        assert_eq!(error.to_string(), "gone (>= 2) | lost cannot be met in trixie, needed by lib ← app");
         let error = names(&index, &["nothing"], &[]).unwrap_err();
         assert_eq!(error.to_string(), "trixie has no package named nothing");
     }

@@ -39,10 +39,7 @@ impl Signer {
 
     /// Its key carries its own revocation.
     pub(crate) fn revoked() -> Self {
-        Self {
-            revoked: true,
-            ..Self::new()
-        }
+        Self { revoked: true, ..Self::new() }
     }
 
     fn made_at(created: Timestamp, lifetime: Option<pgp::types::Duration>) -> Self {
@@ -64,23 +61,15 @@ impl Signer {
         if lifetime.is_some() {
             expire(&mut secret, created, lifetime);
         }
-        Self {
-            secret,
-            revoked: false,
-        }
+        Self { secret, revoked: false }
     }
 
     pub(crate) fn keyring(&self) -> Keyring {
         let mut public = self.secret.to_public_key();
         if self.revoked {
-            let config = config(
-                &self.secret.primary_key,
-                SignatureType::KeyRevocation,
-                Timestamp::now(),
-            );
-            let signature = config
-                .sign_key(&self.secret.primary_key, &Password::empty(), &public.primary_key)
-                .unwrap();
+            let config = config(&self.secret.primary_key, SignatureType::KeyRevocation, Timestamp::now());
+            let signature =
+                config.sign_key(&self.secret.primary_key, &Password::empty(), &public.primary_key).unwrap();
             public.details.revocation_signatures.push(signature);
         }
         Keyring::of(vec![public])
@@ -90,17 +79,13 @@ impl Signer {
         let message =
             CleartextSignedMessage::sign(thread_rng(), text, &self.secret.primary_key, &Password::empty())
                 .unwrap();
-        message
-            .to_armored_string(pgp::composed::ArmorOptions::default())
-            .unwrap()
+        message.to_armored_string(pgp::composed::ArmorOptions::default()).unwrap()
     }
 
     pub(crate) fn sign_with_subkey(&self, text: &str) -> String {
         let subkey = &self.secret.secret_subkeys[0].key;
         let message = CleartextSignedMessage::sign(thread_rng(), text, subkey, &Password::empty()).unwrap();
-        message
-            .to_armored_string(pgp::composed::ArmorOptions::default())
-            .unwrap()
+        message.to_armored_string(pgp::composed::ArmorOptions::default()).unwrap()
     }
 }
 
@@ -206,13 +191,7 @@ impl TestMirror {
                 }
             }
         });
-        Self {
-            address,
-            files,
-            requests,
-            stop,
-            thread: Some(thread),
-        }
+        Self { address, files, requests, stop, thread: Some(thread) }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -220,20 +199,11 @@ impl TestMirror {
     }
 
     pub(crate) fn serve(&self, path: &str, behaviour: Behaviour) {
-        self.files
-            .lock()
-            .unwrap()
-            .insert(format!("/debian/{path}"), behaviour);
+        self.files.lock().unwrap().insert(format!("/debian/{path}"), behaviour);
     }
 
     pub(crate) fn put(&self, path: &str, body: &[u8]) {
-        self.serve(
-            path,
-            Behaviour {
-                body: body.to_vec(),
-                ..Behaviour::default()
-            },
-        );
+        self.serve(path, Behaviour { body: body.to_vec(), ..Behaviour::default() });
     }
 
     /// Request lines with the range asked for, in the order of arrival.
@@ -249,15 +219,9 @@ impl TestMirror {
             self.put(&format!("pool/main/{name}_1.0-1_amd64.deb"), content);
         }
         let index = xz(index.as_bytes());
+        self.put("dists/trixie/InRelease", signer.sign(&release_text("", &index)).as_bytes());
         self.put(
-            "dists/trixie/InRelease",
-            signer.sign(&release_text("", &index)).as_bytes(),
-        );
-        self.put(
-            &format!(
-                "dists/trixie/main/binary-amd64/by-hash/SHA256/{}",
-                Sha256Digest::of(&index)
-            ),
+            &format!("dists/trixie/main/binary-amd64/by-hash/SHA256/{}", Sha256Digest::of(&index)),
             &index,
         );
     }
@@ -289,10 +253,7 @@ fn answer(stream: &TcpStream, files: &Files, requests: &Mutex<Vec<String>>) -> s
         }
     }
     let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
-    requests
-        .lock()
-        .unwrap()
-        .push(range.map_or_else(|| path.clone(), |from| format!("{path}@{from}")));
+    requests.lock().unwrap().push(range.map_or_else(|| path.clone(), |from| format!("{path}@{from}")));
     respond(stream, plan(files, &path), range)
 }
 
@@ -327,10 +288,7 @@ fn respond(
     let mut head = match from {
         Some(from) => {
             let all = behaviour.body.len();
-            format!(
-                "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {from}-{}/{all}\r\n",
-                all - 1
-            )
+            format!("HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {from}-{}/{all}\r\n", all - 1)
         }
         None => "HTTP/1.1 200 OK\r\n".to_owned(),
     };

@@ -69,22 +69,14 @@ impl Call {
         name: &'static str,
         call: request::Call,
     ) -> Result<Self, VmmError> {
-        let request = Request {
-            generation: pyro_protocol::GENERATION,
-            call: Some(call),
-        };
+        let request = Request { generation: pyro_protocol::GENERATION, call: Some(call) };
         if request.encoded_len() > pyro_protocol::limits::MAX_FRAME_BYTES {
-            let source = FrameError::TooLong {
-                announced: request.encoded_len(),
-            };
+            let source = FrameError::TooLong { announced: request.encoded_len() };
             return Err(VmmError::Channel { call: name, source });
         }
         let frames = Framed::new(streams.open(name).await?.compat(), HostCodec::default());
         let (sink, stream) = frames.split();
-        let mut call = Self {
-            input: CallInput { name, sink },
-            replies: CallReplies { name, stream },
-        };
+        let mut call = Self { input: CallInput { name, sink }, replies: CallReplies { name, stream } };
         call.input.write(Sent::Request(request)).await?;
         Ok(call)
     }
@@ -107,19 +99,16 @@ impl CallReplies {
         match self.stream.next().await {
             None => Err(VmmError::ChannelClosed { call: self.name }),
             Some(Err(source)) => Err(broken(self.name, source)),
-            Some(Ok(Reply {
-                reply: Some(Answer::Failure(failure)),
-            })) => Err(VmmError::refused(self.name, failure)),
+            Some(Ok(Reply { reply: Some(Answer::Failure(failure)) })) => {
+                Err(VmmError::refused(self.name, failure))
+            }
             Some(Ok(Reply { reply: Some(reply) })) => Ok(reply),
             Some(Ok(Reply { reply: None })) => Err(self.misbehaved("it sent an empty or unknown reply")),
         }
     }
 
     pub(super) fn misbehaved(&self, what: &'static str) -> VmmError {
-        VmmError::Misbehaved {
-            call: self.name,
-            what,
-        }
+        VmmError::Misbehaved { call: self.name, what }
     }
 }
 

@@ -28,10 +28,7 @@ impl StreamOpener {
     /// A new stream; fails when the connection is gone.
     pub(super) async fn open(&self, call: &'static str) -> Result<yamux::Stream, VmmError> {
         let (opened, stream) = oneshot::channel();
-        self.requests
-            .send(opened)
-            .await
-            .map_err(|_| VmmError::ChannelClosed { call })?;
+        self.requests.send(opened).await.map_err(|_| VmmError::ChannelClosed { call })?;
         stream.await.map_err(|_| VmmError::ChannelClosed { call })
     }
 }
@@ -49,10 +46,7 @@ pub(super) async fn establish(mut channel: UnixStream) -> Result<StreamOpener, V
         match scanner.push(byte) {
             Some(answered) if answered == nonce => break,
             _ if scanner.seen() > MAX_DISCARDED_BYTES => {
-                return Err(VmmError::Misbehaved {
-                    call: CALL,
-                    what: "it sent leftovers without end",
-                });
+                return Err(VmmError::Misbehaved { call: CALL, what: "it sent leftovers without end" });
             }
             _ => {}
         }
@@ -70,10 +64,7 @@ fn broken(source: io::Error) -> VmmError {
     if source.kind() == io::ErrorKind::UnexpectedEof {
         VmmError::ChannelClosed { call: CALL }
     } else {
-        VmmError::Channel {
-            call: CALL,
-            source: FrameError::Io(source),
-        }
+        VmmError::Channel { call: CALL, source: FrameError::Io(source) }
     }
 }
 

@@ -87,10 +87,7 @@ impl ExecCall {
             env: request
                 .env
                 .into_iter()
-                .map(|(name, value)| v1::EnvVar {
-                    name: name.into(),
-                    value: value.into(),
-                })
+                .map(|(name, value)| v1::EnvVar { name: name.into(), value: value.into() })
                 .collect(),
             timeout_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
             stdin: request.stdin,
@@ -99,19 +96,12 @@ impl ExecCall {
             let mut call = Call::open(streams, CALL, request::Call::Exec(message)).await?;
             match call.replies.next().await? {
                 Reply::Started(_) => Ok(call),
-                _ => Err(call
-                    .replies
-                    .misbehaved("it reported output of a command that had not started")),
+                _ => Err(call.replies.misbehaved("it reported output of a command that had not started")),
             }
         })
         .await?;
         let input = Some(ExecInput { input: call.input });
-        Ok(Self {
-            replies: call.replies,
-            input,
-            deadline: Instant::now() + limit + REPORT_GRACE,
-            limit,
-        })
+        Ok(Self { replies: call.replies, input, deadline: Instant::now() + limit + REPORT_GRACE, limit })
     }
 
     /// The host's direction of the command, once.
@@ -124,10 +114,7 @@ impl ExecCall {
     pub async fn next(&mut self) -> Result<ExecEvent, VmmError> {
         let reply = timeout_at(self.deadline, self.replies.next())
             .await
-            .map_err(|_| VmmError::CallTimeout {
-                call: CALL,
-                waited: self.limit + REPORT_GRACE,
-            })??;
+            .map_err(|_| VmmError::CallTimeout { call: CALL, waited: self.limit + REPORT_GRACE })??;
         match reply {
             Reply::Output(output) => {
                 let stream = match output.stream() {
@@ -145,9 +132,7 @@ impl ExecCall {
                 duration: Duration::from_millis(exited.duration_ms),
                 output_cut: exited.output_cut,
             })),
-            _ => Err(self
-                .replies
-                .misbehaved("it sent something else than output or an end")),
+            _ => Err(self.replies.misbehaved("it sent something else than output or an end")),
         }
     }
 }
@@ -156,9 +141,7 @@ impl ExecInput {
     /// Sends standard input, of any length.
     pub async fn write_stdin(&mut self, data: &[u8]) -> Result<(), VmmError> {
         for chunk in data.chunks(MAX_CHUNK_BYTES) {
-            let data = v1::Data {
-                data: Bytes::copy_from_slice(chunk),
-            };
+            let data = v1::Data { data: Bytes::copy_from_slice(chunk) };
             within(CALL, INPUT_DEADLINE, self.input.send(input::Input::Data(data))).await?;
         }
         Ok(())
@@ -166,21 +149,11 @@ impl ExecInput {
 
     /// Ends standard input.
     pub async fn close_stdin(&mut self) -> Result<(), VmmError> {
-        within(
-            CALL,
-            INPUT_DEADLINE,
-            self.input.send(input::Input::End(v1::Done {})),
-        )
-        .await
+        within(CALL, INPUT_DEADLINE, self.input.send(input::Input::End(v1::Done {}))).await
     }
 
     /// Sends a signal, by its Linux number, to the command's process group.
     pub async fn signal(&mut self, number: i32) -> Result<(), VmmError> {
-        within(
-            CALL,
-            START_DEADLINE,
-            self.input.send(input::Input::Signal(v1::Signal { number })),
-        )
-        .await
+        within(CALL, START_DEADLINE, self.input.send(input::Input::Signal(v1::Signal { number }))).await
     }
 }

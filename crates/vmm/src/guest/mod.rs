@@ -59,9 +59,7 @@ impl Guest {
 
     /// Waits for the agent of a machine that was just launched. When none answers, the error carries the console.
     pub async fn boot(machine: &mut dyn Machine, deadline: Duration) -> Result<Self, VmmError> {
-        let channel = machine
-            .take_channel()
-            .ok_or(VmmError::ChannelClosed { call: "connect" })?;
+        let channel = machine.take_channel().ok_or(VmmError::ChannelClosed { call: "connect" })?;
         tokio::select! {
             connected = Self::connect(channel, deadline) => match connected {
                 Ok(guest) => Ok(guest),
@@ -83,19 +81,13 @@ impl Guest {
     /// Asks the agent who it is; fails when it does not answer within 10 s.
     pub async fn ping(&self) -> Result<GuestFacts, VmmError> {
         let token = random_token()?;
-        match self
-            .ask("ping", ANSWER_DEADLINE, request::Call::Ping(v1::Ping { token }))
-            .await?
-        {
+        match self.ask("ping", ANSWER_DEADLINE, request::Call::Ping(v1::Ping { token })).await? {
             Reply::Pong(pong) if pong.token == token => Ok(GuestFacts {
                 agent_version: bounded(pong.agent_version),
                 kernel_release: bounded(pong.kernel_release),
                 uptime: Duration::from_nanos(pong.uptime_ns),
             }),
-            _ => Err(VmmError::Misbehaved {
-                call: "ping",
-                what: "it answered something else",
-            }),
+            _ => Err(VmmError::Misbehaved { call: "ping", what: "it answered something else" }),
         }
     }
 
@@ -117,15 +109,9 @@ impl Guest {
             machine_id: machine_id.iter().map(|byte| format!("{byte:02x}")).collect(),
             root,
         };
-        match self
-            .ask("configure", DISK_DEADLINE, request::Call::Configure(configure))
-            .await?
-        {
+        match self.ask("configure", DISK_DEADLINE, request::Call::Configure(configure)).await? {
             Reply::Configured(_) => Ok(()),
-            _ => Err(VmmError::Misbehaved {
-                call: "configure",
-                what: "it answered something else",
-            }),
+            _ => Err(VmmError::Misbehaved { call: "configure", what: "it answered something else" }),
         }
     }
 
@@ -146,15 +132,9 @@ impl Guest {
 
     /// Flushes the guest's file systems to its disks.
     pub async fn sync(&self) -> Result<(), VmmError> {
-        match self
-            .ask("sync", DISK_DEADLINE, request::Call::Sync(v1::Sync {}))
-            .await?
-        {
+        match self.ask("sync", DISK_DEADLINE, request::Call::Sync(v1::Sync {})).await? {
             Reply::Done(_) => Ok(()),
-            _ => Err(VmmError::Misbehaved {
-                call: "sync",
-                what: "it answered something else",
-            }),
+            _ => Err(VmmError::Misbehaved { call: "sync", what: "it answered something else" }),
         }
     }
 
@@ -162,18 +142,11 @@ impl Guest {
     pub async fn shutdown(&self, grace: Duration) -> Result<(), VmmError> {
         let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
         match self
-            .ask(
-                "shutdown",
-                ANSWER_DEADLINE,
-                request::Call::Shutdown(v1::Shutdown { grace_ms }),
-            )
+            .ask("shutdown", ANSWER_DEADLINE, request::Call::Shutdown(v1::Shutdown { grace_ms }))
             .await?
         {
             Reply::Done(_) => Ok(()),
-            _ => Err(VmmError::Misbehaved {
-                call: "shutdown",
-                what: "it answered something else",
-            }),
+            _ => Err(VmmError::Misbehaved { call: "shutdown", what: "it answered something else" }),
         }
     }
 
@@ -199,10 +172,7 @@ async fn within<T>(
 ) -> Result<T, VmmError> {
     tokio::time::timeout(deadline, work)
         .await
-        .unwrap_or(Err(VmmError::CallTimeout {
-            call,
-            waited: deadline,
-        }))
+        .unwrap_or(Err(VmmError::CallTimeout { call, waited: deadline }))
 }
 
 fn random_token() -> Result<u64, VmmError> {
@@ -211,8 +181,5 @@ fn random_token() -> Result<u64, VmmError> {
 
 /// A short text of the guest's, safe to print.
 fn bounded(text: String) -> String {
-    text.chars()
-        .filter(|character| !character.is_control())
-        .take(128)
-        .collect()
+    text.chars().filter(|character| !character.is_control()).take(128).collect()
 }

@@ -23,10 +23,7 @@ pub struct Transferred {
 
 impl From<v1::Transferred> for Transferred {
     fn from(transferred: v1::Transferred) -> Self {
-        Self {
-            bytes: transferred.bytes,
-            entries: transferred.entries,
-        }
+        Self { bytes: transferred.bytes, entries: transferred.entries }
     }
 }
 
@@ -39,15 +36,8 @@ impl PackCall {
     const CALL: &'static str = "pack";
 
     pub(super) async fn start(streams: &StreamOpener, path: &[u8]) -> Result<Self, VmmError> {
-        let request = request::Call::Pack(v1::Pack {
-            path: Bytes::copy_from_slice(path),
-        });
-        let call = within(
-            Self::CALL,
-            STALL_DEADLINE,
-            Call::open(streams, Self::CALL, request),
-        )
-        .await?;
+        let request = request::Call::Pack(v1::Pack { path: Bytes::copy_from_slice(path) });
+        let call = within(Self::CALL, STALL_DEADLINE, Call::open(streams, Self::CALL, request)).await?;
         Ok(Self { call })
     }
 
@@ -56,10 +46,7 @@ impl PackCall {
         match within(Self::CALL, STALL_DEADLINE, self.call.replies.next()).await? {
             Reply::Data(data) => Ok(Ok(data.data)),
             Reply::Transferred(transferred) => Ok(Err(transferred.into())),
-            _ => Err(self
-                .call
-                .replies
-                .misbehaved("it sent something else than an archive")),
+            _ => Err(self.call.replies.misbehaved("it sent something else than an archive")),
         }
     }
 }
@@ -74,31 +61,17 @@ impl UnpackCall {
 
     pub(super) async fn start(streams: &StreamOpener, path: &[u8]) -> Result<Self, VmmError> {
         let path = Bytes::copy_from_slice(path);
-        let request = request::Call::Unpack(v1::Unpack {
-            path,
-            ..v1::Unpack::default()
-        });
-        let call = within(
-            Self::CALL,
-            STALL_DEADLINE,
-            Call::open(streams, Self::CALL, request),
-        )
-        .await?;
+        let request = request::Call::Unpack(v1::Unpack { path, ..v1::Unpack::default() });
+        let call = within(Self::CALL, STALL_DEADLINE, Call::open(streams, Self::CALL, request)).await?;
         Ok(Self { call })
     }
 
     /// Sends a piece of the tar, of any length. Fails with the guest's refusal where that is why it stopped reading.
     pub async fn write(&mut self, data: &[u8]) -> Result<(), VmmError> {
         for chunk in data.chunks(MAX_CHUNK_BYTES) {
-            let data = v1::Data {
-                data: Bytes::copy_from_slice(chunk),
-            };
-            let sent = within(
-                Self::CALL,
-                STALL_DEADLINE,
-                self.call.input.send(input::Input::Data(data)),
-            )
-            .await;
+            let data = v1::Data { data: Bytes::copy_from_slice(chunk) };
+            let sent =
+                within(Self::CALL, STALL_DEADLINE, self.call.input.send(input::Input::Data(data))).await;
             if let Err(closed) = sent {
                 return Err(self.refusal().await.unwrap_or(closed));
             }
@@ -108,27 +81,18 @@ impl UnpackCall {
 
     /// Ends the tar and waits until the guest has unpacked all of it.
     pub async fn finish(mut self) -> Result<Transferred, VmmError> {
-        let ended = within(
-            Self::CALL,
-            STALL_DEADLINE,
-            self.call.input.send(input::Input::End(v1::Done {})),
-        )
-        .await;
+        let ended =
+            within(Self::CALL, STALL_DEADLINE, self.call.input.send(input::Input::End(v1::Done {}))).await;
         if let Err(closed) = ended {
             return Err(self.refusal().await.unwrap_or(closed));
         }
         match within(Self::CALL, STALL_DEADLINE, self.call.replies.next()).await? {
             Reply::Transferred(transferred) => Ok(transferred.into()),
-            _ => Err(self
-                .call
-                .replies
-                .misbehaved("it sent something else than a result")),
+            _ => Err(self.call.replies.misbehaved("it sent something else than a result")),
         }
     }
 
     async fn refusal(&mut self) -> Option<VmmError> {
-        within(Self::CALL, Duration::from_secs(1), self.call.replies.next())
-            .await
-            .err()
+        within(Self::CALL, Duration::from_secs(1), self.call.replies.next()).await.err()
     }
 }

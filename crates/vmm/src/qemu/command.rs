@@ -33,47 +33,24 @@ pub(super) fn build(
 ) -> Command {
     let mut command = bundle.command(Tool::Qemu);
     command.current_dir(&spec.directory);
-    command.args([
-        "-nodefaults",
-        "-no-user-config",
-        "-display",
-        "none",
-        "-no-reboot",
-        "-serial",
-        "stdio",
-    ]);
-    command.args([
-        "-sandbox",
-        "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-    ]);
-    command
-        .arg("-name")
-        .arg(format!("{},debug-threads=on", spec.name));
+    command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"]);
+    command.args(["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]);
+    command.arg("-name").arg(format!("{},debug-threads=on", spec.name));
     command.args(machine(acceleration));
     command.arg("-m").arg(format!("{}M", spec.memory.get()));
     command.arg("-smp").arg(spec.vcpus.get().to_string());
-    command
-        .arg("-kernel")
-        .arg(&spec.kernel)
-        .arg("-initrd")
-        .arg(&spec.initramfs);
+    command.arg("-kernel").arg(&spec.kernel).arg("-initrd").arg(&spec.initramfs);
     command.arg("-append").arg(kernel_command_line(acceleration));
     for disk in &spec.disks {
         command.arg("-blockdev").arg(blockdev(disk));
         command
             .arg("-device")
-            .arg(format!("virtio-blk-device,drive={0},serial={0}", disk.serial));
+            .arg(format!("virtio-blk-device,drive={0},serial={0},werror=report,rerror=report", disk.serial));
     }
-    command
-        .arg("-chardev")
-        .arg(format!("socket,id=agent,fd={}", channels.agent.as_raw_fd()));
+    command.arg("-chardev").arg(format!("socket,id=agent,fd={}", channels.agent.as_raw_fd()));
     command.args(["-device", "virtio-serial-device"]);
-    command
-        .arg("-device")
-        .arg(format!("virtserialport,chardev=agent,name={CHANNEL_PORT_NAME}"));
-    command
-        .arg("-chardev")
-        .arg(format!("socket,id=monitor,fd={}", channels.monitor.as_raw_fd()));
+    command.arg("-device").arg(format!("virtserialport,chardev=agent,name={CHANNEL_PORT_NAME}"));
+    command.arg("-chardev").arg(format!("socket,id=monitor,fd={}", channels.monitor.as_raw_fd()));
     command.args(["-mon", "chardev=monitor,mode=control"]);
     command
 }
@@ -84,14 +61,9 @@ pub(super) fn build(
 fn machine(acceleration: Acceleration) -> [&'static str; 6] {
     match acceleration {
         Acceleration::Kvm => ["-M", "microvm,isa-serial=on", "-accel", "kvm", "-cpu", "host"],
-        Acceleration::Emulation => [
-            "-M",
-            "microvm,isa-serial=on,pit=off,pic=off",
-            "-accel",
-            "tcg",
-            "-cpu",
-            "max,la57=off",
-        ],
+        Acceleration::Emulation => {
+            ["-M", "microvm,isa-serial=on,pit=off,pic=off", "-accel", "tcg", "-cpu", "max,la57=off"]
+        }
     }
 }
 
@@ -132,12 +104,7 @@ mod tests {
     #[test]
     fn a_comma_in_a_path_cannot_add_an_option() {
         let path = "/a,read-only=off/b".into();
-        let option = blockdev(&Disk {
-            path,
-            serial: "pyro-image",
-            read_only: true,
-            volatile: false,
-        });
+        let option = blockdev(&Disk { path, serial: "pyro-image", read_only: true, volatile: false });
         let option = option.to_str().unwrap();
         assert!(option.ends_with("file.filename=/a,,read-only=off/b"), "{option}");
         assert!(option.starts_with("driver=raw,node-name=pyro-image,read-only=on,"));

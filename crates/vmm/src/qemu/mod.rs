@@ -38,26 +38,19 @@ impl Qemu {
     async fn start(&self, spec: MachineSpec) -> Result<QemuMachine, VmmError> {
         let (channel, guest_end) = socket_pair()?;
         let (monitor, monitor_end) = socket_pair()?;
-        let channels = command::Channels {
-            agent: &guest_end,
-            monitor: &monitor_end,
-        };
+        let channels = command::Channels { agent: &guest_end, monitor: &monitor_end };
         let command = command::build(&self.bundle, self.acceleration, &spec, &channels);
         let confinement = self.confinement(&spec);
         let process = KeptProcess::start(command, confinement, vec![guest_end, monitor_end]).await?;
-        Ok(QemuMachine {
-            process,
-            channel: Some(channel),
-            monitor: Mutex::new(Monitor::Unopened(monitor)),
-        })
+        Ok(QemuMachine { process, channel: Some(channel), monitor: Mutex::new(Monitor::Unopened(monitor)) })
     }
 
     fn confinement(&self, spec: &MachineSpec) -> Confinement {
         let (read_only, writable): (Vec<_>, Vec<_>) = spec.disks.iter().partition(|disk| disk.read_only);
         let mut readable: Vec<PathBuf> = read_only.into_iter().map(|disk| disk.path.clone()).collect();
         readable.extend([spec.kernel.clone(), spec.initramfs.clone()]);
-        // What QEMU and glibc look up about the CPUs, the page size and themselves.
-        readable.extend(["/sys/devices/system/cpu", "/proc/self", "/proc/meminfo"].map(PathBuf::from));
+        // What QEMU and glibc look up about the CPUs and the memory.
+        readable.extend(["/sys/devices/system/cpu", "/proc/meminfo"].map(PathBuf::from));
         let mut writable: Vec<PathBuf> = writable.into_iter().map(|disk| disk.path.clone()).collect();
         writable.push("/dev/null".into());
         if self.acceleration == Acceleration::Kvm {
@@ -77,11 +70,7 @@ impl Engine for Qemu {
     fn capabilities(&self) -> Capabilities {
         let hardware_accelerated = self.acceleration == Acceleration::Kvm;
         Capabilities {
-            engine: if hardware_accelerated {
-                "qemu-kvm"
-            } else {
-                "qemu-emulation"
-            },
+            engine: if hardware_accelerated { "qemu-kvm" } else { "qemu-emulation" },
             execution_mode: ExecutionMode::GuestVirtioSerial,
             isolated: true,
             hardware_accelerated,

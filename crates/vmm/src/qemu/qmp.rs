@@ -38,14 +38,8 @@ impl Monitor {
         let service = self.open().await?;
         match tokio::time::timeout(DEADLINE, service.execute(command)).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(VmmError::Monitor {
-                command: name,
-                message: error.to_string(),
-            }),
-            Err(_) => Err(VmmError::CallTimeout {
-                call: name,
-                waited: DEADLINE,
-            }),
+            Ok(Err(error)) => Err(VmmError::Monitor { command: name, message: error.to_string() }),
+            Err(_) => Err(VmmError::CallTimeout { call: name, waited: DEADLINE }),
         }
     }
 
@@ -57,10 +51,7 @@ impl Monitor {
         }
         match self {
             Self::Open(service) => Ok(service),
-            _ => Err(VmmError::Monitor {
-                command: "qmp_capabilities",
-                message: "it is not open".to_owned(),
-            }),
+            _ => Err(VmmError::Monitor { command: "qmp_capabilities", message: "it is not open".to_owned() }),
         }
     }
 }
@@ -71,14 +62,8 @@ async fn negotiate(socket: UnixStream) -> Result<Service, VmmError> {
     let opening = async { QmpStreamTokio::open_split(read, write).await?.negotiate().await };
     let stream = tokio::time::timeout(DEADLINE, opening)
         .await
-        .map_err(|_| VmmError::CallTimeout {
-            call: STEP,
-            waited: DEADLINE,
-        })?
-        .map_err(|error| VmmError::Monitor {
-            command: STEP,
-            message: error.to_string(),
-        })?;
+        .map_err(|_| VmmError::CallTimeout { call: STEP, waited: DEADLINE })?
+        .map_err(|error| VmmError::Monitor { command: STEP, message: error.to_string() })?;
     // The task ends by itself when QEMU closes the monitor.
     let (service, _events) = stream.spawn_tokio();
     Ok(service)

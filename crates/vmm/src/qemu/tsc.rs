@@ -27,11 +27,7 @@ fn reading() -> (Instant, u64) {
         let before = ticks();
         let now = Instant::now();
         let after = ticks();
-        (
-            after.wrapping_sub(before),
-            now,
-            before.wrapping_add(after.wrapping_sub(before) / 2),
-        )
+        (after.wrapping_sub(before), now, before.wrapping_add(after.wrapping_sub(before) / 2))
     });
     tries
         .min_by_key(|(gap, ..)| *gap)
@@ -51,9 +47,6 @@ mod tests {
     #[test]
     fn two_measurements_agree_to_a_hundredth() {
         let (first, second) = (super::measure(), super::measure());
-        assert!(
-            first.abs_diff(second) * 100 < first,
-            "{first} kHz, then {second} kHz"
-        );
+        assert!(first.abs_diff(second) * 100 < first, "{first} kHz, then {second} kHz");
     }
 }

@@ -25,11 +25,8 @@ struct Setup {
 
 impl Setup {
     fn new(packages: &[(&str, &[u8], &str)]) -> Self {
-        let setup = Self {
-            mirror: TestMirror::new(),
-            signer: Signer::new(),
-            dir: tempfile::tempdir().unwrap(),
-        };
+        let setup =
+            Self { mirror: TestMirror::new(), signer: Signer::new(), dir: tempfile::tempdir().unwrap() };
         setup.mirror.publish(&setup.signer, packages);
         setup
     }
@@ -56,8 +53,7 @@ impl Setup {
 
     fn pool(&self) -> Vec<String> {
         let dir = std::fs::read_dir(self.dir.path().join("debian/pool")).unwrap();
-        dir.map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect()
+        dir.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 }
 
@@ -83,9 +79,7 @@ fn a_package_travels_from_the_release_to_the_cache() {
     let requests = setup.mirror.requests().len();
     // Everything is there: only the release file is asked for again.
     let archive = Archive::open("trixie", &fetcher).unwrap();
-    fetcher
-        .packages(&archive.resolve(&["big"], &[]).unwrap())
-        .unwrap();
+    fetcher.packages(&archive.resolve(&["big"], &[]).unwrap()).unwrap();
     assert_eq!(setup.mirror.requests().len(), requests + 1);
     fetcher.forget(&packages).unwrap();
     assert_eq!(setup.pool(), Vec::<String>::new());
@@ -97,19 +91,12 @@ fn an_interrupted_download_is_continued() {
     for ignore_range in [false, true] {
         let setup = Setup::new(&[("big", &big, "")]);
         let package = setup.package("big");
-        let cut = Behaviour {
-            body: big.clone(),
-            cut: Some((100_000, 1)),
-            ignore_range,
-            ..Behaviour::default()
-        };
+        let cut =
+            Behaviour { body: big.clone(), cut: Some((100_000, 1)), ignore_range, ..Behaviour::default() };
         setup.mirror.serve(PATH, cut);
         assert_eq!(setup.fetch(&package).unwrap(), big);
         let requests = setup.mirror.requests();
-        assert!(
-            requests.last().unwrap().ends_with("_amd64.deb@100000"),
-            "{requests:?}"
-        );
+        assert!(requests.last().unwrap().ends_with("_amd64.deb@100000"), "{requests:?}");
     }
 }
 
@@ -118,18 +105,11 @@ fn what_is_left_survives_the_process() {
     let big = content(300_000);
     let setup = Setup::new(&[("big", &big, "")]);
     let package = setup.package("big");
-    let cut = Behaviour {
-        body: big.clone(),
-        cut: Some((1000, 3)),
-        ..Behaviour::default()
-    };
+    let cut = Behaviour { body: big.clone(), cut: Some((1000, 3)), ..Behaviour::default() };
     setup.mirror.serve(PATH, cut);
     let error = setup.fetch(&package).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreachable);
-    assert!(
-        error.to_string().contains("broke off after 3000 of 300000 bytes"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("broke off after 3000 of 300000 bytes"), "{error}");
     assert_eq!(setup.pool().len(), 1);
     assert_eq!(setup.fetch(&package).unwrap(), big);
     // A part that is not a beginning of the file costs one more download, not a failure.
@@ -153,12 +133,7 @@ fn a_tampered_package_is_named_and_not_kept() {
     setup.mirror.put(PATH, &tampered);
     let error = setup.fetch(&package).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Integrity);
-    assert!(
-        error
-            .to_string()
-            .contains("big_1.0-1_amd64.deb has the wrong checksum"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("big_1.0-1_amd64.deb has the wrong checksum"), "{error}");
     assert_eq!(setup.pool(), Vec::<String>::new());
 }
 
@@ -167,25 +142,12 @@ fn a_server_that_sends_too_much_is_cut_off() {
     let big = content(300_000);
     let setup = Setup::new(&[("big", &big, "")]);
     let package = setup.package("big");
-    let announced = Behaviour {
-        body: content(300_001),
-        ..Behaviour::default()
-    };
-    let endless = Behaviour {
-        body: big,
-        excess: 1 << 20,
-        ..Behaviour::default()
-    };
+    let announced = Behaviour { body: content(300_001), ..Behaviour::default() };
+    let endless = Behaviour { body: big, excess: 1 << 20, ..Behaviour::default() };
     for behaviour in [announced, endless] {
         setup.mirror.serve(PATH, behaviour);
         let error = setup.fetch(&package).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                DebianError::Fetch(FetchError::Oversize { size: 300_000, .. })
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, DebianError::Fetch(FetchError::Oversize { size: 300_000, .. })), "{error}");
         assert_eq!(setup.pool(), Vec::<String>::new());
     }
 }
@@ -195,20 +157,13 @@ fn failures_of_the_server_are_retried_a_few_times() {
     let big = content(3000);
     let setup = Setup::new(&[("big", &big, "")]);
     let package = setup.package("big");
-    let fail = |status, times| Behaviour {
-        body: big.clone(),
-        fail: Some((status, times)),
-        ..Behaviour::default()
-    };
+    let fail =
+        |status, times| Behaviour { body: big.clone(), fail: Some((status, times)), ..Behaviour::default() };
     for (status, times, requests) in [(503, 2, 3), (503, 3, 3), (404, 1, 1)] {
         setup.mirror.serve(PATH, fail(status, times));
         let before = setup.mirror.requests().len();
         let result = setup.fetch(&package);
-        assert_eq!(
-            setup.mirror.requests().len() - before,
-            requests,
-            "{status} {times}"
-        );
+        assert_eq!(setup.mirror.requests().len() - before, requests, "{status} {times}");
         if times == 2 {
             result.unwrap();
             setup.fetcher().forget(std::slice::from_ref(&package)).unwrap();
@@ -231,10 +186,7 @@ fn a_mirror_that_is_not_there_is_named_with_a_way_out() {
     let fetcher = Fetcher::with_parts(gone, setup.signer.keyring(), cache, QUICK, Arc::new(Silent)).unwrap();
     let error = Archive::open("trixie", &fetcher).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreachable);
-    assert_eq!(
-        error.to_string(),
-        "cannot reach http://127.0.0.1:9/debian/dists/trixie/InRelease"
-    );
+    assert_eq!(error.to_string(), "cannot reach http://127.0.0.1:9/debian/dists/trixie/InRelease");
     assert!(error.hint().unwrap().contains("PYRO_DEBIAN_MIRROR"));
 }
 
@@ -243,11 +195,7 @@ fn a_tampered_index_is_refused() {
     let setup = Setup::new(&[("big", b"b", "")]);
     Archive::open("trixie", &setup.fetcher()).unwrap();
     let requests = setup.mirror.requests();
-    let path = requests
-        .iter()
-        .find(|path| path.contains("by-hash"))
-        .unwrap()
-        .trim_start_matches("/debian/");
+    let path = requests.iter().find(|path| path.contains("by-hash")).unwrap().trim_start_matches("/debian/");
     // What is in the cache was lost, and the mirror has another index of the same size.
     let lists = setup.dir.path().join("debian/lists");
     let cached = std::fs::read_dir(&lists).unwrap().next().unwrap().unwrap().path();
@@ -258,10 +206,7 @@ fn a_tampered_index_is_refused() {
     std::fs::remove_file(&cached).unwrap();
     setup.mirror.put(path, &bytes);
     let error = Archive::open("trixie", &setup.fetcher()).unwrap_err();
-    assert!(
-        matches!(error, DebianError::Fetch(FetchError::Mismatch { .. })),
-        "{error}"
-    );
+    assert!(matches!(error, DebianError::Fetch(FetchError::Mismatch { .. })), "{error}");
 }
 
 #[test]
@@ -275,12 +220,7 @@ fn two_at_once_end_with_one_file() {
             assert_eq!(run.join().unwrap().unwrap(), big);
         }
     });
-    let full = setup
-        .mirror
-        .requests()
-        .iter()
-        .filter(|request| request.contains("_amd64.deb"))
-        .count();
+    let full = setup.mirror.requests().iter().filter(|request| request.contains("_amd64.deb")).count();
     assert_eq!(full, 1);
 }
 
