@@ -29,7 +29,7 @@ impl Printer {
     pub fn data<T: Serialize>(self, data: &T, human: impl FnOnce(&T) -> String) -> Result<()> {
         let mut stdout = io::stdout().lock();
         if self.json {
-            serde_json::to_writer_pretty(&mut stdout, data)?;
+            stdout.write_all(serde_json::to_string_pretty(data)?.as_bytes())?;
             stdout.write_all(b"\n")?;
         } else {
             stdout.write_all(human(data).as_bytes())?;

@@ -64,7 +64,7 @@ pub struct PackageRecord {
 }
 
 /// Tells cheaply whether a file is still the one that was hashed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
     mtime_ns: i64,
     inode: u64,
@@ -292,12 +292,6 @@ impl EnvironmentStore {
     /// Where the manifest of `recipe` is.
     pub fn manifest_path(&self, recipe: &Recipe) -> PathBuf {
         self.directory.join(format!("{}.json", recipe.slug()))
-    }
-}
-
-impl Default for Stamp {
-    fn default() -> Self {
-        Self { mtime_ns: 0, inode: 0 }
     }
 }
 

@@ -82,9 +82,8 @@ impl Home {
 
     /// Fails the test unless every process of this home has ended within `deadline`.
     pub fn expect_no_process_within(&self, deadline: Duration) {
-        if poll_until(deadline, || self.processes().is_empty().then_some(())).is_none() {
-            panic!("still alive after {} s: {:#?}", deadline.as_secs(), self.processes());
-        }
+        let gone = poll_until(deadline, || self.processes().is_empty().then_some(())).is_some();
+        assert!(gone, "still alive after {} s: {:#?}", deadline.as_secs(), self.processes());
     }
 
     /// What is left, in words, after ending the processes among it.

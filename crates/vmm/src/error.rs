@@ -138,7 +138,7 @@ impl VmmError {
         Self::Host { action: action.into(), source: source.into() }
     }
 
-    pub(crate) fn refused(call: &'static str, failure: Failure) -> Self {
+    pub(crate) fn refused(call: &'static str, failure: &Failure) -> Self {
         let kind = failure.kind();
         let mut message: String = failure.message.chars().filter(|c| !c.is_control()).collect();
         if message.len() > pyro_protocol::limits::MAX_MESSAGE_BYTES {

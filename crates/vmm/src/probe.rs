@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// A guest that has not answered by then does not count as booting: on working KVM it takes a second.
 const KVM_DEADLINE: Duration = Duration::from_secs(10);
 /// The boot that software emulation has to manage for pyro to run here at all.
-const EMULATION_DEADLINE: Duration = Duration::from_secs(60);
+const EMULATION_DEADLINE: Duration = Duration::from_mins(1);
 const PROBE_MEMORY_MIB: u32 = 256;
 
 /// The record for this host and bundle: an earlier one, or what a probe finds now.

@@ -138,7 +138,7 @@ fn spawn(
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         for (resource, limit) in &limits {
-            rustix::process::setrlimit(*resource, limit.clone())?;
+            rustix::process::setrlimit(*resource, *limit)?;
         }
         for descriptor in &descriptors {
             keep_over_exec(*descriptor)?;

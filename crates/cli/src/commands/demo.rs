@@ -49,7 +49,9 @@ pub async fn run(_arguments: Arguments, printer: Printer) -> Result<u8> {
     }
     let failed = steps.iter().any(|step| step.result.exit_code != 0);
     printer.data(&DemoResult { environment: DEFAULT_ENVIRONMENT, steps }, |result| {
-        result.steps.iter().map(|step| format!("{}{}", step.result.stdout, step.result.stderr)).collect()
+        let outputs =
+            result.steps.iter().flat_map(|step| [step.result.stdout.as_str(), step.result.stderr.as_str()]);
+        outputs.collect()
     })?;
     Ok(u8::from(failed))
 }

@@ -18,7 +18,7 @@ fn an_unknown_environment_is_answered_with_the_near_ones() {
     let home = SUITE.bare();
     let run = home.pyro(["run", "debain:12", "--", "true"]).run().expect(125);
     assert_snapshot!(error_of(&run), @r"
-    error: the environment is not usable: there is no environment `debain:12`
+    error: there is no environment `debain:12`
      hint: did you mean debian:12 or debian:13 or debian:12-base? `pyro env list` shows the catalog
     ");
     for command in ["pull", "inspect"] {
@@ -82,7 +82,7 @@ fn a_relative_home_is_refused() {
     let home = SUITE.bare();
     let run = home.pyro(["env", "list"]).env("PYRO_HOME", "somewhere").run().expect(2);
     assert_snapshot!(error_of(&run), @r"
-    error: pyro does not know where to keep its files: PYRO_HOME is not an absolute path: somewhere
+    error: PYRO_HOME is not an absolute path: somewhere
      hint: Set PYRO_HOME to an absolute path, or unset it.
     ");
 }

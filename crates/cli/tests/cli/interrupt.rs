@@ -24,7 +24,8 @@ fn signals_end_it_in_order() {
         (Signal::INT, "create", 130),
     ] {
         let running = in_phase(&home, phase);
-        assert!(phase == "create" || !home.processes().is_empty());
+        // pyro and the VMM: what is looked for afterwards is seen while it is there.
+        assert!(phase != "execute" || home.processes().len() > 1, "{:?}", home.processes());
         let signalled = Instant::now();
         running.signal(signal);
         let ended = running.wait().expect(status);
@@ -52,10 +53,12 @@ fn killed_in_any_phase_it_leaves_nothing_that_lives_or_confuses() {
 }
 
 #[test]
-fn a_guest_is_not_left_running_beyond_its_time_to_live() {
+fn a_machine_is_gone_when_its_time_to_live_is_over() {
     let home = SUITE.with(DEBIAN);
     let flags = ["--ttl-seconds", "6", "--timeout-seconds", "100", "--json"];
-    let result = run(&home, &flags, &["sleep", "1000"]).run().expect(124).json();
-    assert_eq!(result["timed_out"], true);
-    assert!(result["timings"]["execute_ms"].as_u64().unwrap() < 8000, "{}", result["timings"]);
+    let run = run(&home, &flags, &["sleep", "1000"]).deadline(Duration::from_secs(30)).run().expect(125);
+    let error = &run.json()["error"];
+    assert_eq!(error["code"], "timed_out", "{error}");
+    assert!(error["hint"].as_str().is_some_and(|hint| hint.contains("--ttl-seconds")), "{error}");
+    assert_eq!(home.processes(), []);
 }

@@ -3,7 +3,7 @@
 //! All tests share one cache, which the first of them fills (see `pyro_testkit`). Each has a home of its own, which
 //! fails it when anything is left behind.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod bad_input;
 mod broken_bundle;
@@ -14,6 +14,7 @@ mod doctor;
 mod environments;
 mod faces;
 mod guest;
+mod host_compat;
 mod interrupt;
 mod mirror;
 mod offline;

@@ -15,7 +15,7 @@ const OUTPUT_SERIAL: &str = "pyro-output";
 /// Virtual size of that disk; it is sparse.
 const OUTPUT_BYTES: u64 = 16 << 30;
 const MEMORY_MIB: u32 = 2048;
-const BOOT_DEADLINE: Duration = Duration::from_secs(60);
+const BOOT_DEADLINE: Duration = Duration::from_mins(1);
 /// A machine that is a tenth as fast as the slowest one measured still gets done.
 const SCRIPT_DEADLINE: Duration = Duration::from_mins(45);
 const KEPT_LOG_BYTES: usize = 16 * 1024;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a guest may take from its start to its agent's first answer.
-const BOOT_DEADLINE: Duration = Duration::from_secs(60);
+const BOOT_DEADLINE: Duration = Duration::from_mins(1);
 
 /// What a machine is to be, checked.
 #[derive(Debug, Clone)]
@@ -104,15 +104,17 @@ impl Prepared {
         shape: &Shape,
         directory: &Path,
     ) -> Result<Running, PyroError> {
-        let begun = Instant::now();
         let spec = self.specification(id, shape, directory).await?;
         let with_root = !spec.disks.is_empty();
+        let begun = Instant::now();
         let mut machine = self.engine.launch(spec).await?;
         let launch = begun.elapsed();
+        let booting = Instant::now();
         let guest = Guest::boot(machine.as_mut(), BOOT_DEADLINE).await?;
-        let boot = begun.elapsed() - launch;
+        let boot = booting.elapsed();
+        let configuring = Instant::now();
         guest.configure(Identity { hostname: id.to_string(), with_root }).await?;
-        let configure = begun.elapsed() - launch - boot;
+        let configure = configuring.elapsed();
         let (capabilities, timings) = (self.engine.capabilities(), StartTimings { launch, boot, configure });
         Ok(Running { guest, machine, capabilities, fallback: self.fallback.clone(), timings })
     }

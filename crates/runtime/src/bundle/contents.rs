@@ -7,14 +7,16 @@ pub(super) const SUITE: &str = "trixie";
 
 /// The packages wanted; what they need is resolved.
 pub(super) const ROOTS: &[&str] =
-    &["qemu-system-x86", "seabios", "linux-image-cloud-amd64", "e2fsprogs", "erofs-utils", "kmod"];
+    &["qemu-system-x86", "linux-image-cloud-amd64", "e2fsprogs", "erofs-utils", "kmod"];
 
 /// Packages that are dependencies, but of nothing that is taken. A library missing because of this list fails the build
 /// by name, since the closure over what the programs really load is checked then.
 pub(super) const EXCLUDED: &[&str] = &[
-    // QEMU's display, sound and smart-card modules, and the helpers of its bridge networking; firmware of network cards.
+    // QEMU's display, sound and smart-card modules, and the helpers of its bridge networking; firmware of network cards
+    // and of machines with a BIOS.
     "qemu-system-common",
     "ipxe-qemu",
+    "seabios",
     // What a kernel package runs when it is installed on a real machine.
     "initramfs-tools",
     "linux-base",
@@ -43,8 +45,8 @@ pub(super) const PROGRAMS: &[(&str, Tool)] = &[
 
 /// Other files: their place in a package and in the bundle.
 pub(super) const FILES: &[(&str, &str)] = &[
-    // The microvm machine starts one of these two; the option ROMs load the kernel, by ELF note or as a bzImage.
-    ("usr/share/seabios/bios-microvm.bin", "share/qemu/bios-microvm.bin"),
+    // The firmware of the microvm machine, which starts at once; the option ROMs load the kernel, by ELF note or as a
+    // bzImage.
     ("usr/share/qemu/qboot.rom", "share/qemu/qboot.rom"),
     ("usr/share/qemu/pvh.bin", "share/qemu/pvh.bin"),
     ("usr/share/qemu/linuxboot_dma.bin", "share/qemu/linuxboot_dma.bin"),

@@ -1,11 +1,6 @@
 //! The guest's first root: the agent, and the modules that reach the real one.
 //!
 //! Not compressed: in emulation unpacking a compressed one costs more than reading the larger one.
-//!
-//! Its length is not left to chance. QEMU puts an initramfs at the end of the microvm's memory, beginning on a page, and
-//! SeaBIOS puts the ACPI tables at the very end: when less than their size is left of the last page, the tables are
-//! overwritten, and the kernel hangs in ACPI. So the last page is kept all but free, by zeros before it, which the kernel
-//! skips.
 
 use std::fs;
 use std::path::Path;
@@ -15,11 +10,6 @@ use super::cpio::Cpio;
 use super::error::BundleError;
 use super::modules::ORDER;
 use crate::fs::FsError;
-
-const PAGE: usize = 4096;
-
-/// How much of its last page an initramfs takes: the rest is for the ACPI tables, which take 1 to 2 KB.
-const USED_OF_LAST_PAGE: usize = 4;
 
 /// The initramfs of the bundle in `dir` with this agent. The agent finds the modules in `/modules`, and the order to load
 /// them in, one file name a line, in `/modules/order`.
@@ -42,11 +32,7 @@ pub(super) fn build(dir: &Path, agent: &[u8]) -> Result<Vec<u8>, BundleError> {
         cpio.file(&format!("modules/{name}"), 0o644, &module)?;
     }
     cpio.file(&format!("modules/{ORDER}"), 0o644, order.as_bytes())?;
-    let mut image = cpio.finish()?;
-    // An archive ends on a multiple of four, and is never shorter.
-    let len = (image.len() - USED_OF_LAST_PAGE).next_multiple_of(PAGE) + USED_OF_LAST_PAGE;
-    image.resize(len, 0);
-    Ok(image)
+    cpio.finish()
 }
 
 #[cfg(test)]
@@ -64,7 +50,6 @@ mod tests {
         fs::write(modules.join("z.ko"), "Z").unwrap();
         let image = build(dir.path(), b"agent").unwrap();
         assert_eq!(image, build(dir.path(), b"agent").unwrap());
-        assert_eq!(image.len() % PAGE, USED_OF_LAST_PAGE);
         let entries = read(&image);
         let content = |name: &str| &entries.iter().find(|entry| entry.name == name).unwrap().content;
         assert_eq!(content("init"), b"agent");

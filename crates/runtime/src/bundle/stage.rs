@@ -231,9 +231,10 @@ fn write_new(path: &Path, content: &mut dyn Read) -> Result<(), BundleError> {
     Ok(set_mode(path, 0o644)?)
 }
 
+/// Places a file of the bundle, executable, since the tools of a bundle under construction are run already.
 fn copy(from: &Path, to: &Path) -> Result<(), BundleError> {
     fs::copy(from, to).map_err(FsError::on("write", to))?;
-    Ok(())
+    Ok(set_mode(to, 0o755)?)
 }
 
 /// Creates the directories from `root` down to `dir` with the same mode whatever the umask.

@@ -100,7 +100,7 @@ impl CallReplies {
             None => Err(VmmError::ChannelClosed { call: self.name }),
             Some(Err(source)) => Err(broken(self.name, source)),
             Some(Ok(Reply { reply: Some(Answer::Failure(failure)) })) => {
-                Err(VmmError::refused(self.name, failure))
+                Err(VmmError::refused(self.name, &failure))
             }
             Some(Ok(Reply { reply: Some(reply) })) => Ok(reply),
             Some(Ok(Reply { reply: None })) => Err(self.misbehaved("it sent an empty or unknown reply")),

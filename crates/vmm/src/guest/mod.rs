@@ -21,7 +21,7 @@ use tokio::net::UnixStream;
 /// Deadline of calls that only ask.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 /// Deadline of calls that touch disks: putting the root together, flushing it.
-const DISK_DEADLINE: Duration = Duration::from_secs(60);
+const DISK_DEADLINE: Duration = Duration::from_mins(1);
 
 /// What a guest says about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,8 +83,8 @@ impl Guest {
         let token = random_token()?;
         match self.ask("ping", ANSWER_DEADLINE, request::Call::Ping(v1::Ping { token })).await? {
             Reply::Pong(pong) if pong.token == token => Ok(GuestFacts {
-                agent_version: bounded(pong.agent_version),
-                kernel_release: bounded(pong.kernel_release),
+                agent_version: bounded(&pong.agent_version),
+                kernel_release: bounded(&pong.kernel_release),
                 uptime: Duration::from_nanos(pong.uptime_ns),
             }),
             _ => Err(VmmError::Misbehaved { call: "ping", what: "it answered something else" }),
@@ -93,9 +93,8 @@ impl Guest {
 
     /// Gives the guest entropy, the time, a machine-id, `identity`, and puts its root together. Legal once.
     pub async fn configure(&self, identity: Identity) -> Result<(), VmmError> {
-        let mut random = [0; 80];
-        getrandom::fill(&mut random).map_err(|error| VmmError::host("read random bytes", error))?;
-        let (machine_id, entropy) = random.split_at(16);
+        let mut entropy = [0; 64];
+        getrandom::fill(&mut entropy).map_err(|error| VmmError::host("read random bytes", error))?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let root = identity.with_root.then(|| v1::Root {
             image_serial: pyro_protocol::serial::IMAGE.to_owned(),
@@ -106,7 +105,7 @@ impl Guest {
             entropy: entropy.to_vec().into(),
             unix_time_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
             hostname: identity.hostname,
-            machine_id: machine_id.iter().map(|byte| format!("{byte:02x}")).collect(),
+            machine_id: format!("{:016x}{:016x}", random_token()?, random_token()?),
             root,
         };
         match self.ask("configure", DISK_DEADLINE, request::Call::Configure(configure)).await? {
@@ -180,6 +179,6 @@ fn random_token() -> Result<u64, VmmError> {
 }
 
 /// A short text of the guest's, safe to print.
-fn bounded(text: String) -> String {
+fn bounded(text: &str) -> String {
     text.chars().filter(|character| !character.is_control()).take(128).collect()
 }

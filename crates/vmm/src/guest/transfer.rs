@@ -10,7 +10,7 @@ use pyro_protocol::v1::{self, input, reply::Reply, request};
 use std::time::Duration;
 
 /// How long the guest may be silent in the middle of a transfer.
-const STALL_DEADLINE: Duration = Duration::from_secs(60);
+const STALL_DEADLINE: Duration = Duration::from_mins(1);
 
 /// What a finished transfer moved, in the guest's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,6 +15,10 @@ pub(super) struct Channels<'a> {
     pub(super) monitor: &'a OwnedFd,
 }
 
+/// Starts a kernel and does nothing else. SeaBIOS, the microvm machine's default, keeps ACPI tables at the end of memory,
+/// where QEMU puts the initramfs: whether the kernel finds them depends on the initramfs' length.
+const FIRMWARE: &str = "qboot.rom";
+
 /// Kernel parameters for every start: a quiet console that is there for diagnosis, and a guest that ends the VMM
 /// instead of rebooting. One UART is probed, not 32: each probe is a dozen trapped accesses.
 const KERNEL_PARAMETERS: &str = "console=ttyS0 quiet reboot=t panic=-1 8250.nr_uarts=1 random.trust_cpu=on";
@@ -36,6 +40,7 @@ pub(super) fn build(
     command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"]);
     command.args(["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]);
     command.arg("-name").arg(format!("{},debug-threads=on", spec.name));
+    command.args(["-bios", FIRMWARE]);
     command.args(machine(acceleration));
     command.arg("-m").arg(format!("{}M", spec.memory.get()));
     command.arg("-smp").arg(spec.vcpus.get().to_string());
