@@ -12,6 +12,7 @@
 
 use crate::ImagesError;
 use crate::catalog::{CATALOG, CATALOG_VERSION, Recipe};
+use jiff::Timestamp;
 use pyro_runtime::Sha256Digest;
 use pyro_runtime::fs::{FsError, remove_all, write_atomic};
 use pyro_runtime::lock::FileLock;
@@ -167,7 +168,7 @@ impl EnvironmentStore {
     }
 
     /// Makes `image`, a finished file inside the store's directory, the installed one. `manifest` is completed with the
-    /// image's name, size and stamp; its digest must be the image's.
+    /// image's name, size and stamp, and the time; its digest must be the image's.
     pub(crate) fn install(
         &self,
         recipe: &'static Recipe,
@@ -181,6 +182,7 @@ impl EnvironmentStore {
         fs::rename(image, &target).map_err(FsError::on("rename", image))?;
         let metadata = fs::metadata(&target).map_err(FsError::on("read", &target))?;
         manifest.image_bytes = metadata.len();
+        manifest.installed_at = Timestamp::now().to_string();
         manifest.stamp = Stamp::of(&metadata);
         self.write_manifest(recipe, &manifest)?;
         Ok(Environment { manifest, image: target })

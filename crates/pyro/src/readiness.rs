@@ -6,6 +6,7 @@ use crate::{CATALOG_VERSION, DEFAULT_ENVIRONMENT, Pyro, PyroError};
 use pyro_images::Recipe;
 use pyro_protocol::error::{Diagnostic, chain};
 use pyro_runtime::Bundle;
+use pyro_runtime::bundle::BundleStatus;
 use pyro_runtime::host::{HostFacts, KvmAccess};
 use pyro_runtime::probe::Acceleration;
 use serde::Serialize;
@@ -138,13 +139,20 @@ impl Pyro {
 
     async fn installed_bundle(&self, issues: &mut Vec<Issue>) -> Option<Bundle> {
         let dirs = self.dirs().clone();
-        match blocking(move || Ok(Bundle::open(&dirs)?)).await {
-            Ok(bundle) => bundle,
+        let problem = match blocking(move || Ok(Bundle::status(&dirs)?)).await {
+            Ok(BundleStatus::Ready(bundle)) => return Some(bundle),
+            Ok(BundleStatus::Missing) => "the runtime bundle is not installed".to_owned(),
+            Ok(BundleStatus::Damaged { problems, .. }) => {
+                let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                format!("the runtime bundle is damaged: {}", problems.join(", "))
+            }
             Err(error) => {
                 issues.push(Issue::of(&error));
-                None
+                return None;
             }
-        }
+        };
+        issues.push(Issue { problem, way_out: "run `pyro runtime fetch`".to_owned() });
+        None
     }
 
     async fn acceleration_report(
@@ -173,7 +181,7 @@ impl Pyro {
             return (failed("unsupported platform"), report);
         }
         let Some(bundle) = bundle else {
-            return (failed("the runtime bundle is not installed"), report);
+            return (failed("there is no usable runtime bundle"), report);
         };
         let mut runtime = RuntimeReport {
             pass: true,

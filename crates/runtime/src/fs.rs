@@ -37,7 +37,11 @@ impl Diagnostic for FsError {
     }
 
     fn hint(&self) -> Option<String> {
+        let is_no_directory = self.source.kind() == io::ErrorKind::NotADirectory;
         match self.kind() {
+            _ if is_no_directory => {
+                Some("A file is where a directory should be: set PYRO_HOME to a directory.".to_owned())
+            }
             ErrorKind::PermissionDenied => {
                 Some("Make that directory writable for you, or set PYRO_HOME to one that is.".to_owned())
             }

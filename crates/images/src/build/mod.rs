@@ -215,7 +215,7 @@ fn manifest_of(recipe: &Recipe, packages: &Packages) -> Manifest {
         image: String::new(),
         digest: String::new(),
         image_bytes: 0,
-        installed_at: Timestamp::now().to_string(),
+        installed_at: String::new(),
         stamp: Stamp::default(),
     }
 }

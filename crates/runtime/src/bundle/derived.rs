@@ -37,11 +37,19 @@ pub(super) fn scratch_template(bundle: &Path, derived: &Path) -> Result<PathBuf,
     if fs::metadata(&path).is_ok_and(|found| found.is_file() && found.len() == SCRATCH_DISK_BYTES) {
         return Ok(path);
     }
+    renew(bundle, derived)?;
+    Ok(path)
+}
+
+/// Makes the formatted disk again and puts it in place in one step: another process may be copying the old one. The
+/// initramfs is compared at each use anyway.
+pub(super) fn renew(bundle: &Path, derived: &Path) -> Result<(), BundleError> {
+    let path = derived.join(SCRATCH);
     create_dir_all(derived)?;
     let fresh = fresh_scratch(bundle, derived)?;
     set_mode(&fresh, 0o644)?;
     fs::rename(&fresh, &path).map_err(FsError::on("create", &path))?;
-    Ok(path)
+    Ok(())
 }
 
 /// A formatted disk under a name of its own, gone again if it is not renamed.

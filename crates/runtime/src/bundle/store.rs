@@ -176,7 +176,7 @@ fn sound(dirs: &Dirs, check: Check) -> Result<Option<Bundle>, BundleError> {
         Ok(()) => {
             // What is derived is cheap to make again, so it is not worth a rebuild of the bundle.
             if super::derived::verify(&bundle.dir, &bundle.derived).is_err() {
-                remove_all(&bundle.derived)?;
+                super::derived::renew(&bundle.dir, &bundle.derived)?;
             }
             Ok(Some(bundle))
         }

@@ -61,10 +61,12 @@ pub(super) async fn establish(mut channel: UnixStream) -> Result<StreamOpener, V
 }
 
 fn broken(source: io::Error) -> VmmError {
-    if source.kind() == io::ErrorKind::UnexpectedEof {
-        VmmError::ChannelClosed { call: CALL }
-    } else {
-        VmmError::Channel { call: CALL, source: FrameError::Io(source) }
+    match source.kind() {
+        // A VMM that ends with something of ours unread resets the socket.
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+            VmmError::ChannelClosed { call: CALL }
+        }
+        _ => VmmError::Channel { call: CALL, source: FrameError::Io(source) },
     }
 }
 

@@ -25,8 +25,9 @@ const KERNEL_PARAMETERS: &str = "console=ttyS0 quiet reboot=t panic=-1 8250.nr_u
 
 /// More for emulation, each measured in docs/performance.md: it is no security boundary, so the guest kernel need not
 /// pay for mitigations inside; and the kernel's self-tests, its built-in certificates (nothing checks module
-/// signatures) and jitter entropy (the host gives entropy) cost a fifth of the boot.
-const EMULATION_PARAMETERS: &str = "mitigations=off cryptomgr.notests \
+/// signatures) and jitter entropy (the host gives entropy) cost a fifth of the boot. The time-stamp counter is the
+/// host's; a watchdog that compares it with timer ticks, which come late on a loaded host, would condemn the better clock.
+const EMULATION_PARAMETERS: &str = "mitigations=off cryptomgr.notests tsc=reliable \
      initcall_blacklist=load_system_certificate_list,jent_mod_init,bpf_dummy_struct_ops_init,bpf_tcp_ca_kfunc_init";
 
 pub(super) fn build(
