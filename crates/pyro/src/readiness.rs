@@ -111,7 +111,8 @@ impl Pyro {
         let recipe = Recipe::find(environment)?;
         let platform = platform.unwrap_or(PLATFORM).to_owned();
         let mut issues = Vec::new();
-        let bundle = self.installed_bundle(&mut issues).await;
+        // What is installed here says nothing of another platform.
+        let bundle = if platform == PLATFORM { self.installed_bundle(&mut issues).await } else { None };
         let kvm = blocking(|| Ok(HostFacts::gather().kvm)).await?;
         let (runtime, acceleration) =
             self.acceleration_report(&platform, bundle.as_ref(), &kvm, &mut issues).await;
@@ -122,7 +123,7 @@ impl Pyro {
         };
         // The probe behind a runtime that passes is a boot.
         let capabilities = Capabilities { vm_boot: capabilities.vm_boot || runtime.pass, ..capabilities };
-        let next_command = next_command(&runtime, &environment);
+        let next_command = next_command(&platform, &runtime, &environment);
         Ok(Readiness {
             platform,
             runtime,
@@ -228,9 +229,10 @@ impl Issue {
     }
 }
 
-fn next_command(runtime: &RuntimeReport, environment: &EnvironmentReport) -> String {
+fn next_command(platform: &str, runtime: &RuntimeReport, environment: &EnvironmentReport) -> String {
     let name = &environment.name;
     match environment.state {
+        _ if platform != PLATFORM => "pyro doctor".to_owned(),
         _ if runtime.bundle.is_none() => "pyro runtime fetch".to_owned(),
         _ if !runtime.pass => "pyro runtime verify".to_owned(),
         InstallState::Installed if name.as_str() == DEFAULT_ENVIRONMENT => {
