@@ -30,7 +30,7 @@ const MODULES_DIR: &str = "/modules";
 const PORTS_DIR: &str = "/sys/class/virtio-ports";
 
 /// How long the channel's device may take to appear.
-const PORT_DEADLINE: Duration = Duration::from_secs(10);
+const PORT_DEADLINE: Duration = Duration::from_mins(1);
 const PORT_POLL: Duration = Duration::from_millis(1);
 
 /// Descriptors that commands may have open: what programs expect, and what those that ask may raise it to.

@@ -1,7 +1,7 @@
 //! What is written where.
 //!
 //! Data goes to standard output, talk to standard error. With `--json` standard output carries exactly one document,
-//! also when the command fails.
+//! also when the command fails; a command line that makes no sense is answered on standard error alone.
 
 use anyhow::Result;
 use pyro::{Diagnostic, PyroError, chain};
@@ -27,14 +27,10 @@ impl Printer {
 
     /// Prints a command's result: `data` as JSON, or the text that `human` makes of it.
     pub fn data<T: Serialize>(self, data: &T, human: impl FnOnce(&T) -> String) -> Result<()> {
+        let text = if self.json { serde_json::to_string_pretty(data)? + "\n" } else { human(data) };
         let mut stdout = io::stdout().lock();
-        if self.json {
-            stdout.write_all(serde_json::to_string_pretty(data)?.as_bytes())?;
-            stdout.write_all(b"\n")?;
-        } else {
-            stdout.write_all(human(data).as_bytes())?;
-        }
-        Ok(stdout.flush()?)
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(OutputFailed)?;
+        Ok(())
     }
 
     /// Reports a failure: cause, hint and log for people; the same as a document with `--json`.
@@ -47,6 +43,18 @@ impl Printer {
         }
     }
 }
+
+/// Our own output could not be written; above all, because whoever read it has seen enough.
+#[derive(Debug)]
+pub struct OutputFailed(pub io::Error);
+
+impl std::fmt::Display for OutputFailed {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "cannot write the output: {}", self.0)
+    }
+}
+
+impl std::error::Error for OutputFailed {}
 
 /// Writes talk: a line, or several, on standard error.
 pub fn talk(text: &str) {

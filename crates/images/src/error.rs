@@ -82,6 +82,16 @@ pub enum ImagesError {
         /// The end of its output.
         message: String,
     },
+    /// There is too little room for a build.
+    #[error("{} has {} MiB free, and building takes up to {} MiB", path.display(), free >> 20, needed >> 20)]
+    NoSpace {
+        /// Where it would have been built.
+        path: PathBuf,
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that may be needed.
+        needed: u64,
+    },
     /// A file of the cache could not be read or written.
     #[error("the environment cache failed")]
     Cache(#[from] FsError),
@@ -118,6 +128,7 @@ impl Diagnostic for ImagesError {
             Self::Configure { .. } | Self::Tool { .. } => ErrorKind::Host,
             Self::Cache(source) => source.kind(),
             Self::Busy { .. } => ErrorKind::TimedOut,
+            Self::NoSpace { .. } => ErrorKind::Exhausted,
         }
     }
 
@@ -138,6 +149,9 @@ impl Diagnostic for ImagesError {
             Self::Unpack { .. } => Some("the disk may be full; a package that is damaged is fetched again".to_owned()),
             Self::Configure { .. } => {
                 Some("the end of the log is below; a full disk and a mirror that is being updated are the usual causes, so try again later".to_owned())
+            }
+            Self::NoSpace { .. } => {
+                Some("free some space, or set PYRO_ENVIRONMENT_CACHE_DIR to a directory on a larger disk".to_owned())
             }
             Self::Tool { .. } => Some("check the free disk space, and the tools with `pyro runtime verify`".to_owned()),
             Self::Busy { lock, .. } => {

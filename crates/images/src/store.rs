@@ -134,7 +134,12 @@ impl EnvironmentStore {
         let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Status::Absent),
-            Err(error) => return Err(FsError::on("read", path)(error).into()),
+            Err(error) => {
+                return Ok(Status::Broken(format!(
+                    "its manifest {} cannot be read: {error}",
+                    path.display()
+                )));
+            }
         };
         let Ok(manifest) = serde_json::from_slice::<Manifest>(&text) else {
             return Ok(Status::Broken(format!("its manifest {} is unreadable", path.display())));
@@ -286,6 +291,10 @@ impl EnvironmentStore {
 
     fn write_manifest(&self, recipe: &Recipe, manifest: &Manifest) -> Result<(), ImagesError> {
         let path = self.manifest_path(recipe);
+        // Whatever lies there is not a manifest; a directory would not even be replaced.
+        if path.is_dir() {
+            remove_all(&path)?;
+        }
         let text =
             serde_json::to_vec_pretty(manifest).map_err(|error| FsError::on("write", &path)(error.into()))?;
         Ok(write_atomic(&path, &text)?)

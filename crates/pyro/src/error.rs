@@ -3,6 +3,7 @@
 use crate::vm::VmId;
 use pyro_images::ImagesError;
 use pyro_protocol::error::{Diagnostic, ErrorKind};
+use pyro_protocol::limits::MAX_ARGUMENT_BYTES;
 use pyro_runtime::fs::FsError;
 use pyro_runtime::paths::PathsError;
 use pyro_runtime::{BundleError, DebianError};
@@ -44,6 +45,12 @@ pub enum PyroError {
     /// The caller asked pyro to end.
     #[error("cancelled")]
     Cancelled,
+    /// The command's words are too long together.
+    #[error("the command has {bytes} bytes; at most {MAX_ARGUMENT_BYTES} are passed to a guest")]
+    CommandTooLong {
+        /// Their bytes, with an end for each.
+        bytes: usize,
+    },
     /// There was nothing to run.
     #[error("there is no command to run")]
     NoCommand,
@@ -103,6 +110,7 @@ impl PyroError {
             Self::NoRuntime
             | Self::Expired { .. }
             | Self::Cancelled
+            | Self::CommandTooLong { .. }
             | Self::NoCommand
             | Self::OutOfRange { .. }
             | Self::UnknownVm { .. }
@@ -116,7 +124,9 @@ impl PyroError {
 impl Diagnostic for PyroError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoCommand | Self::OutOfRange { .. } => ErrorKind::InvalidInput,
+            Self::NoCommand | Self::CommandTooLong { .. } | Self::OutOfRange { .. } => {
+                ErrorKind::InvalidInput
+            }
             Self::UnknownVm { .. } | Self::NoRuntime => ErrorKind::NotFound,
             Self::WrongVmState { .. } => ErrorKind::WrongState,
             Self::Expired { .. } => ErrorKind::TimedOut,
@@ -131,6 +141,8 @@ impl Diagnostic for PyroError {
                 Some("put the command after `--`, as in `pyro run debian:12 -- git --version`".to_owned())
             }
             Self::Expired { .. } => Some("give it a longer --ttl-seconds".to_owned()),
+            Self::CommandTooLong { .. } => Some("have the guest read long input from a file".to_owned()),
+            Self::OutOfRange { .. } => Some("choose a value in that range".to_owned()),
             Self::NoRuntime => Some("fetch it with `pyro runtime fetch`".to_owned()),
             Self::UnknownVm { .. } => {
                 Some("a VM lives in the process that created it, until it is deleted".to_owned())

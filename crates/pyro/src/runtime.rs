@@ -60,10 +60,12 @@ pub struct BundleInfo {
 }
 
 impl Pyro {
-    /// Fetches or repairs the bundle after hashing what is there; builds it anew with `refresh`.
+    /// Fetches or repairs the bundle after hashing what is there; builds it anew with `refresh`, or with packages pinned to
+    /// a point in time.
     pub async fn fetch_runtime(&self, refresh: bool) -> Result<RuntimeStatus, PyroError> {
         let settings = self.settings.clone();
         blocking(move || {
+            let refresh = refresh || settings.source.snapshot.is_some();
             let options = EnsureOptions { fetch: settings.source.clone(), check: Check::Contents, refresh };
             let bundle = Bundle::ensure(&settings.dirs, &options, &settings.progress)?;
             Bundle::prune(&settings.dirs)?;

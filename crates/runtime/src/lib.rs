@@ -10,6 +10,7 @@
 //! final name before it is complete.
 
 pub mod bundle;
+pub mod child;
 pub mod debian;
 pub mod digest;
 pub mod env_vars;

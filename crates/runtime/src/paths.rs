@@ -4,11 +4,15 @@
 //! environment cache alone. Nothing is created by resolving.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use pyro_protocol::error::{Diagnostic, ErrorKind};
 
 use crate::env_vars::{self, EnvVars, Lookup};
+
+/// What the dynamic loader gives a meaning in a library path.
+const LOADER_SYNTAX: &[u8] = b":;$";
 
 /// Why the directories could not be resolved.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +23,12 @@ pub enum PathsError {
         /// The variable.
         variable: &'static str,
         /// Its value.
+        path: PathBuf,
+    },
+    /// The dynamic loader, which starts the bundle's programs, would take the path for several or expand it.
+    #[error("the path {} has a `:`, `;` or `$`, with which the programs of the runtime bundle cannot be started", path.display())]
+    LoaderSyntax {
+        /// The path.
         path: PathBuf,
     },
     /// Neither the XDG variable nor the home directory is known.
@@ -34,7 +44,9 @@ impl Diagnostic for PathsError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Relative { variable, .. } => format!("Set {variable} to an absolute path, or unset it."),
-            Self::NoHome => format!("Set {} to a directory you can write to.", EnvVars::PYRO_HOME),
+            Self::LoaderSyntax { .. } | Self::NoHome => {
+                format!("Set {} to a directory you can write to.", EnvVars::PYRO_HOME)
+            }
         })
     }
 }
@@ -79,6 +91,10 @@ impl Dirs {
             dirs.environments = environments;
         }
         dirs.bundle_override = absolute(lookup, EnvVars::PYRO_RUNTIME_BUNDLE_DIR)?;
+        let bundles = dirs.bundle_override.as_ref().unwrap_or(&dirs.cache);
+        if bundles.as_os_str().as_bytes().iter().any(|byte| LOADER_SYNTAX.contains(byte)) {
+            return Err(PathsError::LoaderSyntax { path: bundles.clone() });
+        }
         Ok(dirs)
     }
 
@@ -212,5 +228,11 @@ mod tests {
         let error = resolve(&[("PYRO_HOME", "relative/home")]).unwrap_err();
         assert!(matches!(error, PathsError::Relative { variable: "PYRO_HOME", .. }));
         assert!(error.hint().unwrap().contains("PYRO_HOME"));
+        for home in ["/a:b", "/a;b", "/a$LIB"] {
+            assert!(
+                matches!(resolve(&[("PYRO_HOME", home)]), Err(PathsError::LoaderSyntax { .. })),
+                "{home}"
+            );
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What a VMM's process may still do, set on the keeper thread before it forks.
 //!
-//! No new privileges, always. Landlock as far as the kernel has it: only the listed paths, no TCP, no signals or
+//! No new privileges and next to no capabilities, always. Landlock as far as the kernel has it: only the listed paths, no TCP, no signals or
 //! abstract sockets outside. Resource limits on the child alone.
 
 use landlock::{
@@ -8,6 +8,7 @@ use landlock::{
     RulesetAttr, RulesetCreated, RulesetCreatedAttr, Scope,
 };
 use rustix::process::{Resource, Rlimit};
+use rustix::thread::CapabilitySet;
 use std::io;
 use std::path::PathBuf;
 
@@ -46,6 +47,7 @@ impl Confinement {
             return Ok(());
         }
         rustix::thread::set_no_new_privs(true)?;
+        drop_capabilities()?;
         let ruleset = self.ruleset().map_err(io::Error::other)?;
         ruleset.restrict_self().map_err(io::Error::other)?;
         Ok(())
@@ -77,6 +79,23 @@ impl Confinement {
         let created = allow(created, &self.readable, read)?;
         allow(created, &self.writable, write)
     }
+}
+
+/// As root, what is executed next would have every capability. It keeps those that let root read files of others, such as
+/// a cache in a user's home, within what landlock allows.
+fn drop_capabilities() -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let kept = CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
+    for capability in CapabilitySet::all().difference(kept).iter() {
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            // Unknown to this kernel, or not ours to drop, as for root in a container: then it is not ours to have.
+            Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::PERM) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Paths that do not exist on this host need no rule.

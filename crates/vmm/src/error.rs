@@ -165,7 +165,9 @@ impl Diagnostic for VmmError {
             Self::DiedEarly { .. }
             | Self::BootTimeout { .. }
             | Self::DiedMidway { .. }
-            | Self::ChannelClosed { .. } => ErrorKind::GuestUnavailable,
+            | Self::ChannelClosed { .. }
+            // What configures a guest was not the user's to say.
+            | Self::Refused { call: "configure", .. } => ErrorKind::GuestUnavailable,
             Self::CallTimeout { .. } => ErrorKind::TimedOut,
             Self::Misbehaved { .. } | Self::Channel { .. } => ErrorKind::GuestMisbehaved,
             Self::Refused { kind, .. } => match kind {
@@ -185,8 +187,8 @@ impl Diagnostic for VmmError {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::DiedEarly { .. } | Self::BootTimeout { .. } => {
-                "the console's last lines are below; `pyro runtime verify` checks the boot files, \
-                 `pyro doctor` the host, and more --mem-mib helps a guest that ran out of memory"
+                "`pyro runtime verify` checks the boot files, `pyro doctor` the host; many more virtual CPUs than the \
+                 host has make a guest slow to come up, and too little memory keeps it from coming up"
             }
             Self::ChannelClosed { .. } | Self::DiedMidway { .. } => {
                 "the guest crashed or ran out of memory: try again, with more --mem-mib if the command needs it"
@@ -197,6 +199,9 @@ impl Diagnostic for VmmError {
             Self::Misbehaved { .. } | Self::Channel { .. } => {
                 "do not trust what this guest produced; start a new one"
             }
+            Self::Refused { call: "configure", .. } => {
+                "remove the bundle with `pyro runtime remove`, so that the next command makes its files again"
+            }
             Self::Refused { kind: FailureKind::Exhausted, .. } => {
                 "give the guest more --mem-mib, or free its disk"
             }
@@ -204,7 +209,8 @@ impl Diagnostic for VmmError {
             Self::Host { source, .. } if kind_of_io(source) == ErrorKind::Exhausted => {
                 "free some disk space or memory on the host and try again"
             }
-            Self::OutOfRange { .. } | Self::Host { .. } | Self::Refused { .. } | Self::Monitor { .. } => {
+            Self::OutOfRange { .. } => "choose a value in that range",
+            Self::Host { .. } | Self::Refused { .. } | Self::Monitor { .. } => {
                 return None;
             }
         };

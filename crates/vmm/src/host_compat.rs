@@ -28,6 +28,7 @@ impl HostCompat {
         let program = agent_program()?;
         let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
         command.arg("--channel-fd").arg(agent_end.as_raw_fd().to_string());
+        pyro_runtime::child::attach(&mut command);
         command.arg("--workdir").arg(&spec.directory);
         command.current_dir(&spec.directory);
         // The program is closed by being executed, so that nothing the agent starts inherits it.

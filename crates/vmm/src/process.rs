@@ -33,7 +33,8 @@ pub(crate) struct KeptProcess {
 }
 
 impl KeptProcess {
-    /// Starts `command`, which keeps exactly the descriptors in `inherited` besides its standard ones.
+    /// Starts `command`, which [`pyro_runtime::child::attach`] was applied to; it keeps exactly the descriptors in
+    /// `inherited` besides its standard ones.
     pub(crate) async fn start(
         command: Command,
         confinement: Confinement,
@@ -128,15 +129,10 @@ fn spawn(
     inherited: &[OwnedFd],
 ) -> io::Result<(Child, OwnedFd)> {
     confinement.enter_thread()?;
-    let keeper = rustix::process::getpid();
     let limits = confinement.limits();
     let descriptors: Vec<i32> = inherited.iter().map(AsRawFd::as_raw_fd).collect();
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let in_child = move || {
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-        if rustix::process::getppid() != Some(keeper) {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
         for (resource, limit) in &limits {
             rustix::process::setrlimit(*resource, *limit)?;
         }
@@ -145,9 +141,9 @@ fn spawn(
         }
         Ok(())
     };
-    // SAFETY: between fork and exec the closure only makes system calls (prctl, getppid, setrlimit, fcntl); it neither
+    // SAFETY: between fork and exec the closure only makes system calls (setrlimit, fcntl); it neither
     // allocates nor takes locks, and the vectors it reads were built before the fork.
-    #[expect(unsafe_code, reason = "std offers no other way to set a parent-death signal")]
+    #[expect(unsafe_code, reason = "std offers no other way to act in the child")]
     unsafe {
         command.pre_exec(in_child);
     }

@@ -77,7 +77,7 @@ pub struct MachineSpec {
     pub initramfs: PathBuf,
     /// Disks, found by serial.
     pub disks: Vec<Disk>,
-    /// Existing private directory of this machine: where an engine keeps its sockets and may write.
+    /// Existing private directory of this machine, the VMM's working directory.
     pub directory: PathBuf,
 }
 

@@ -7,17 +7,19 @@ mod env;
 mod run;
 mod runtime;
 
-use crate::printer::Printer;
+use crate::printer::{OutputFailed, Printer};
 use crate::{reference, signals};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use pyro::{Diagnostic, ErrorKind, PyroError};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Exit status of `run` when pyro itself failed, so that it cannot be taken for the guest command's.
 const RELAY_FAILURE: u8 = 125;
 /// Exit status when whoever read the output stopped reading: 128 + SIGPIPE.
 const CLOSED_PIPE: u8 = 141;
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Disposable Linux workspaces in microVMs, for coding agents.
 ///
@@ -67,7 +69,7 @@ pub async fn run(arguments: Arguments) -> ExitCode {
     let outcome = tokio::select! {
         outcome = dispatch(arguments.command, printer) => outcome,
         status = signals::asked_to_end() => {
-            printer.failure(&PyroError::Cancelled.into());
+            report_cancelled(printer);
             return ExitCode::from(status);
         }
     };
@@ -103,9 +105,19 @@ fn failure_status(error: &anyhow::Error, relays: bool) -> u8 {
 
 /// Whoever read our output has seen enough.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause
-            .downcast_ref::<std::io::Error>()
-            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
-    })
+    error
+        .downcast_ref::<OutputFailed>()
+        .is_some_and(|OutputFailed(error)| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// Reports that pyro was asked to end, but not for longer than [`LAST_WORDS`]: a terminal or pipe that nobody reads must
+/// not keep it from ending.
+fn report_cancelled(printer: Printer) {
+    let (reported, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        printer.failure(&PyroError::Cancelled.into());
+        reported.send(())
+    });
+    // Either way it is time to go.
+    let _heard = wait.recv_timeout(LAST_WORDS);
 }

@@ -1,6 +1,6 @@
 //! `pyro run`.
 
-use crate::printer::{Printer, talk};
+use crate::printer::{OutputFailed, Printer, talk};
 use crate::settings;
 use anyhow::Result;
 use pyro::vm::{DEFAULT_MEM_MIB, DEFAULT_TIMEOUT_SECONDS, DEFAULT_TTL_SECONDS, DEFAULT_VCPU_COUNT};
@@ -66,7 +66,11 @@ pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
     Ok(result.exit_code)
 }
 
-async fn copy(mut receiver: mpsc::Receiver<OutputChunk>) -> Result<()> {
+async fn copy(receiver: mpsc::Receiver<OutputChunk>) -> Result<()> {
+    Ok(copy_chunks(receiver).await.map_err(OutputFailed)?)
+}
+
+async fn copy_chunks(mut receiver: mpsc::Receiver<OutputChunk>) -> std::io::Result<()> {
     let (mut stdout, mut stderr) = (stdout(), stderr());
     while let Some(chunk) = receiver.recv().await {
         match chunk {
@@ -79,8 +83,7 @@ async fn copy(mut receiver: mpsc::Receiver<OutputChunk>) -> Result<()> {
         }
     }
     stdout.flush().await?;
-    stderr.flush().await?;
-    Ok(())
+    stderr.flush().await
 }
 
 fn summary(result: &RunResult) -> String {

@@ -4,14 +4,21 @@ use super::guest::Archive;
 use super::on;
 use crate::ImagesError;
 use pyro_runtime::{Bundle, Tool};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// The same for every image, so that the same tar gives the same bytes.
 const IMAGE_UUID: &str = "9c5f5c6e-43a6-5d8b-b3a3-7079726f0001";
+/// An image tool that does nothing for so long is stuck.
+const STALL: Duration = Duration::from_mins(1);
 const KEPT_MESSAGE_BYTES: usize = 4096;
 
 /// A running `mkfs.erofs --tar`, to be written to; killed when dropped.
@@ -19,6 +26,7 @@ pub(super) struct MkfsTar {
     child: Child,
     stdin: Option<ChildStdin>,
     messages: Option<JoinHandle<String>>,
+    watchdog: Watchdog,
 }
 
 impl MkfsTar {
@@ -27,17 +35,21 @@ impl MkfsTar {
         let mut command = mkfs(bundle, target, epoch);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(on("start mkfs.erofs for", target))?;
+        let watchdog = Watchdog::start(&child).map_err(on("watch mkfs.erofs for", target))?;
         let stdin = child.stdin.take();
         let stderr = child.stderr.take();
         let messages = stderr.map(|stderr| std::thread::spawn(move || tail_of(stderr)));
-        Ok(Self { child, stdin, messages })
+        Ok(Self { child, stdin, messages, watchdog })
     }
 
     /// Ends the tar and waits for the image.
     pub(super) fn finish(mut self) -> Result<(), ImagesError> {
         drop(self.stdin.take());
         let status = self.child.wait();
-        let message = self.messages.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        let mut message = self.messages.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        if self.watchdog.bit.load(Ordering::Relaxed) {
+            message = format!("it made no progress for {} s, as it does on a full disk", STALL.as_secs());
+        }
         match status {
             Ok(status) if status.success() => Ok(()),
             Ok(status) => Err(failed(&format!("{status}: {message}"))),
@@ -48,7 +60,9 @@ impl MkfsTar {
 
 impl Write for MkfsTar {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.stdin.as_mut().ok_or(io::ErrorKind::BrokenPipe)?.write(bytes)
+        let written = self.stdin.as_mut().ok_or(io::ErrorKind::BrokenPipe)?.write(bytes)?;
+        self.watchdog.written.fetch_add(1, Ordering::Relaxed);
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -61,6 +75,37 @@ impl Drop for MkfsTar {
         // Both fail only when it has ended and been waited for, as it has after `finish`.
         let _gone = self.child.kill();
         let _reaped = self.child.wait();
+    }
+}
+
+/// Kills a process that stops taking input, or that does not end after its input: mkfs.erofs deadlocks on a full disk.
+struct Watchdog {
+    written: Arc<AtomicU64>,
+    bit: Arc<AtomicBool>,
+    /// Ends the watching thread by being dropped.
+    _watching: mpsc::Sender<()>,
+}
+
+impl Watchdog {
+    fn start(child: &Child) -> io::Result<Self> {
+        let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+        let (written, bit) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (watching, ended) = mpsc::channel();
+        let (progress, bite) = (Arc::clone(&written), Arc::clone(&bit));
+        std::thread::Builder::new().name("pyro-watchdog".to_owned()).spawn(move || {
+            let mut seen = 0;
+            while ended.recv_timeout(STALL) == Err(RecvTimeoutError::Timeout) {
+                let now = progress.load(Ordering::Relaxed);
+                if now == seen {
+                    bite.store(true, Ordering::Relaxed);
+                    // Fails only when it has ended by itself.
+                    let _gone = pidfd_send_signal(&process, Signal::KILL);
+                    return;
+                }
+                seen = now;
+            }
+        })?;
+        Ok(Self { written, bit, _watching: watching })
     }
 }
 

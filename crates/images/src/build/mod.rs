@@ -17,7 +17,7 @@ mod image;
 use crate::store::{EnvironmentStore, Manifest, PackageRecord, Stamp, digest_of};
 use crate::{CATALOG_VERSION, Environment, ImagesError, Recipe, Status};
 use jiff::Timestamp;
-use pyro_runtime::debian::Priority;
+use pyro_runtime::debian::{Priority, without_credentials};
 use pyro_runtime::fs::{FsError, create_dir_all, remove_all};
 use pyro_runtime::lock::FileLock;
 use pyro_runtime::{Archive, Bundle, DebianError, Dirs, Fetcher, Package, Progress, debian::FetchOptions};
@@ -76,14 +76,8 @@ impl Builder {
         if !force && matches!(store.status(recipe)?, Status::Installed(_)) {
             return store.open(recipe);
         }
-        let work = work_directory(&store, recipe);
-        remove_all(&work)?;
-        create_dir_all(&work)?;
-        let built = self.build(recipe, &store, &work).await;
-        let swept = remove_all(&work);
-        let environment = built?;
-        swept?;
-        Ok(environment)
+        let work = WorkDirectory::create(&store, recipe)?;
+        self.build(recipe, &store, &work.path).await
     }
 
     async fn build(
@@ -97,6 +91,7 @@ impl Builder {
         let origin = packages.origin.clone();
         let manifest = manifest_of(recipe, &packages);
 
+        require_space(work, &packages)?;
         self.phase(recipe, "unpack");
         let bootstrap = work.join("bootstrap.erofs");
         let (bundle, directory, target) = (Arc::clone(&self.bundle), work.to_owned(), bootstrap.clone());
@@ -177,16 +172,36 @@ fn fetch_whole(fetcher: &Fetcher, packages: &[Package]) -> Result<Vec<PathBuf>, 
     fetcher.packages(packages)
 }
 
-fn without_credentials(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let host_at = rest.find('/').unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(host_at);
-    let host = authority.rsplit('@').next().unwrap_or(authority);
-    format!("{scheme}://{host}{path}")
+/// Where a build happens: made anew, and removed however the build ends, short of being killed. What a killed one left
+/// is removed by the next.
+struct WorkDirectory {
+    path: PathBuf,
 }
 
-fn work_directory(store: &EnvironmentStore, recipe: &Recipe) -> PathBuf {
-    store.directory().join(format!(".build-{}", recipe.slug()))
+impl WorkDirectory {
+    fn create(store: &EnvironmentStore, recipe: &Recipe) -> Result<Self, ImagesError> {
+        let path = store.directory().join(format!(".build-{}", recipe.slug()));
+        remove_all(&path)?;
+        create_dir_all(&path)?;
+        Ok(Self { path })
+    }
+}
+
+impl Drop for WorkDirectory {
+    fn drop(&mut self) {
+        let _left = remove_all(&self.path);
+    }
+}
+
+/// Fails when there is clearly too little room: the packages are there repacked and unpacked in the bootstrap image, on
+/// the guest's disk, in the archive and in the final image.
+fn require_space(work: &Path, packages: &Packages) -> Result<(), ImagesError> {
+    let all = packages.essential.iter().chain(&packages.others);
+    let installed: u64 = all.map(|(package, _)| package.installed_size_kib * 1024).sum();
+    let needed = installed * 5;
+    let found = rustix::fs::statvfs(work).map_err(|error| on("look at", work)(error.into()))?;
+    let free = found.f_bavail * found.f_frsize;
+    if free < needed { Err(ImagesError::NoSpace { path: work.to_owned(), free, needed }) } else { Ok(()) }
 }
 
 fn lock_path(store: &EnvironmentStore, recipe: &Recipe) -> PathBuf {
@@ -234,20 +249,4 @@ async fn blocking<T: Send + 'static>(
 fn on(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> ImagesError {
     let failed = FsError::on(action, path);
     move |error| failed(error).into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn guests_are_not_told_credentials() {
-        for (url, told) in [
-            ("http://mirror.example/debian", "http://mirror.example/debian"),
-            ("https://me:secret@mirror.example:8080/a@b", "https://mirror.example:8080/a@b"),
-            ("https://me@mirror.example", "https://mirror.example"),
-        ] {
-            assert_eq!(without_credentials(url), told);
-        }
-    }
 }

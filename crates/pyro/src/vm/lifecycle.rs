@@ -10,7 +10,7 @@
 
 use super::directory::VmDirectory;
 use super::output::OutputMode;
-use super::run::{RanOn, Spans, execute};
+use super::run::{RanOn, Spans, check_command, execute};
 use super::start::{Running, Shape};
 use super::{RunRequest, RunResult, VmId, seconds};
 use crate::{Pyro, PyroError};
@@ -165,9 +165,7 @@ impl Pyro {
 
     /// Runs one command in a started machine, which is then gone.
     pub async fn exec_vm(&self, id: &VmId, exec: VmExec, output: OutputMode) -> Result<RunResult, PyroError> {
-        if exec.command.first().is_none_or(String::is_empty) {
-            return Err(PyroError::NoCommand);
-        }
+        check_command(&exec.command)?;
         let timeout = seconds("timeout_seconds", exec.timeout_seconds)?;
         let vm = self.vm(id).await?;
         let mut life = vm.life.lock().await;

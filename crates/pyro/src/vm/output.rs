@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 /// Most bytes kept of each output when it is captured; more is counted but not kept.
-pub const MAX_CAPTURED_BYTES: usize = 8 * 1024 * 1024;
+pub const MAX_CAPTURED_BYTES: usize = 4 * 1024 * 1024;
 
 /// A piece of output, as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,11 +7,15 @@ use super::{
 };
 use crate::{Pyro, PyroError};
 use pyro_images::Recipe;
+use pyro_protocol::limits::MAX_ARGUMENT_BYTES;
 use pyro_protocol::v1::FailureKind;
 use pyro_vmm::guest::{ExecEvent, ExecRequest, ExitStatus, OutputStream};
 use pyro_vmm::{Capabilities, ExecutionMode, Guest, MemMib, VcpuCount, VmmError};
 use serde::Serialize;
 use std::time::{Duration, Instant};
+
+/// Exit code of a command that ran out of time.
+const TIMED_OUT: u8 = 124;
 
 /// One command to run in a machine of its own.
 #[derive(Debug, Clone)]
@@ -176,9 +180,7 @@ impl Pyro {
 
 impl RunRequest {
     pub(super) fn shape(&self) -> Result<Shape, PyroError> {
-        if self.command.first().is_none_or(String::is_empty) {
-            return Err(PyroError::NoCommand);
-        }
+        check_command(&self.command)?;
         Ok(Shape {
             environment: Recipe::find(&self.environment)?,
             vcpus: VcpuCount::new(self.vcpu_count)?,
@@ -186,6 +188,15 @@ impl RunRequest {
             allow_host_compat: self.allow_host_compat,
         })
     }
+}
+
+/// Fails when there is nothing to run, or more than a guest is passed.
+pub(super) fn check_command(command: &[String]) -> Result<(), PyroError> {
+    if command.first().is_none_or(String::is_empty) {
+        return Err(PyroError::NoCommand);
+    }
+    let bytes = command.iter().map(|word| word.len() + 1).sum();
+    if bytes > MAX_ARGUMENT_BYTES { Err(PyroError::CommandTooLong { bytes }) } else { Ok(()) }
 }
 
 /// How long each phase took.
@@ -243,12 +254,19 @@ pub(super) async fn execute(
         Err(error) => return Err(error),
     };
     loop {
-        match call.next().await? {
-            ExecEvent::Output(stream, data) => sink.take(stream, data).await,
-            ExecEvent::Exited(status) => {
-                return Ok(Outcome { status, stdout: sink.stdout, stderr: sink.stderr });
+        let status = match call.next().await {
+            Ok(ExecEvent::Output(stream, data)) => {
+                sink.take(stream, data).await;
+                continue;
             }
-        }
+            Ok(ExecEvent::Exited(status)) => status,
+            // The guest is too busy, or unwilling, to say that the time is up. Its machine ends now in any case.
+            Err(VmmError::CallTimeout { .. }) => {
+                ExitStatus { exit_code: TIMED_OUT, timed_out: true, duration: timeout, output_cut: true }
+            }
+            Err(error) => return Err(error),
+        };
+        return Ok(Outcome { status, stdout: sink.stdout, stderr: sink.stderr });
     }
 }
 

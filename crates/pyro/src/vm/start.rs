@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// How long a guest may take from its start to its agent's first answer.
 const BOOT_DEADLINE: Duration = Duration::from_mins(1);
+/// Virtual CPUs beyond the host's come up one after the other, which in software emulation takes seconds for each.
+const BOOT_DEADLINE_PER_VCPU: Duration = Duration::from_secs(6);
 
 /// What a machine is to be, checked.
 #[derive(Debug, Clone)]
@@ -110,10 +112,12 @@ impl Prepared {
         let mut machine = self.engine.launch(spec).await?;
         let launch = begun.elapsed();
         let booting = Instant::now();
-        let guest = Guest::boot(machine.as_mut(), BOOT_DEADLINE).await?;
+        let deadline = BOOT_DEADLINE + BOOT_DEADLINE_PER_VCPU * shape.vcpus.get();
+        let guest = Guest::boot(machine.as_mut(), deadline).await?;
         let boot = booting.elapsed();
         let configuring = Instant::now();
-        guest.configure(Identity { hostname: id.to_string(), with_root }).await?;
+        let configured = guest.configure(Identity { hostname: id.to_string(), with_root }).await;
+        configured.map_err(|error| error.with_console(machine.as_ref()))?;
         let configure = configuring.elapsed();
         let (capabilities, timings) = (self.engine.capabilities(), StartTimings { launch, boot, configure });
         Ok(Running { guest, machine, capabilities, fallback: self.fallback.clone(), timings })

@@ -48,6 +48,8 @@ pub(super) fn renew(bundle: &Path, derived: &Path) -> Result<(), BundleError> {
     create_dir_all(derived)?;
     let fresh = fresh_scratch(bundle, derived)?;
     set_mode(&fresh, 0o644)?;
+    // Its length is all that is looked at later: what is in it has to be on disk before it has its name.
+    File::open(&fresh).and_then(|file| file.sync_all()).map_err(FsError::on("write", &path))?;
     fs::rename(&fresh, &path).map_err(FsError::on("create", &path))?;
     Ok(())
 }

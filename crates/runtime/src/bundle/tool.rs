@@ -76,6 +76,7 @@ pub(super) fn command(dir: &Path, tool: Tool) -> Command {
         }
         _ => {}
     }
+    crate::child::attach(&mut command);
     command
 }
 

@@ -17,6 +17,7 @@ use ureq::Agent;
 use ureq::http::{Response, StatusCode};
 
 use super::fetch::FetchError;
+use super::mirror::without_credentials;
 use crate::digest::{Hasher, Sha256Digest};
 use crate::fs::{FsError, set_mode};
 use crate::lock;
@@ -149,7 +150,7 @@ fn try_once(
     if actual != wanted.sha256 {
         part.discard();
         return Err(FetchError::Mismatch {
-            url: wanted.url.clone(),
+            url: without_credentials(&wanted.url),
             file: file_name(&wanted.url),
             expected: wanted.sha256,
             actual,
@@ -242,7 +243,7 @@ impl Part {
             request = request.header("Range", format!("bytes={}-", self.hasher_len));
         }
         let response = request.call().map_err(|source| FetchError::Unreachable {
-            url: wanted.url.clone(),
+            url: without_credentials(&wanted.url),
             source: Box::new(source),
         })?;
         self.prepare(&response, wanted)?;
@@ -262,12 +263,15 @@ impl Part {
                 return Err(interrupted(wanted, 0, io::ErrorKind::InvalidData.into()));
             }
             _ => {
-                return Err(FetchError::Status { url: wanted.url.clone(), status: status.as_u16() });
+                return Err(FetchError::Status {
+                    url: without_credentials(&wanted.url),
+                    status: status.as_u16(),
+                });
             }
         }
         let announced = response.body().content_length();
         if announced.is_some_and(|length| length > wanted.size - self.hasher_len) {
-            return Err(FetchError::Oversize { url: wanted.url.clone(), size: wanted.size });
+            return Err(FetchError::Oversize { url: without_credentials(&wanted.url), size: wanted.size });
         }
         Ok(())
     }
@@ -287,7 +291,10 @@ impl Part {
                 break;
             }
             if self.hasher_len + count as u64 > wanted.size {
-                return Err(FetchError::Oversize { url: wanted.url.clone(), size: wanted.size });
+                return Err(FetchError::Oversize {
+                    url: without_credentials(&wanted.url),
+                    size: wanted.size,
+                });
             }
             self.file.write_all(&buffer[..count]).map_err(FsError::on("write", &self.path))?;
             self.hasher.update(&buffer[..count]);
@@ -302,7 +309,7 @@ impl Part {
 }
 
 fn interrupted(wanted: &Wanted, received: u64, source: io::Error) -> FetchError {
-    FetchError::Interrupted { url: wanted.url.clone(), received, size: wanted.size, source }
+    FetchError::Interrupted { url: without_credentials(&wanted.url), received, size: wanted.size, source }
 }
 
 /// Where a partial answer begins: `Content-Range: bytes START-END/ALL`.

@@ -18,7 +18,7 @@ pub use error::FetchError;
 use super::download::{Patience, Wanted, download};
 use super::error::DebianError;
 use super::keyring::Keyring;
-use super::mirror::{Mirror, SnapshotTime};
+use super::mirror::{Mirror, SnapshotTime, without_credentials};
 use super::packages::{Index, Package};
 use super::release::{Expectation, Listed, Release};
 use crate::digest::Sha256Digest;
@@ -206,22 +206,31 @@ impl Fetcher {
 
     fn text_once(&self, url: &str) -> Result<String, FetchError> {
         let request = self.agent.get(url).config().timeout_global(Some(self.patience.total)).build();
-        let mut response = request
-            .call()
-            .map_err(|source| FetchError::Unreachable { url: url.to_owned(), source: Box::new(source) })?;
+        let mut response = request.call().map_err(|source| FetchError::Unreachable {
+            url: without_credentials(url),
+            source: Box::new(source),
+        })?;
         if !response.status().is_success() {
-            return Err(FetchError::Status { url: url.to_owned(), status: response.status().as_u16() });
+            return Err(FetchError::Status {
+                url: without_credentials(url),
+                status: response.status().as_u16(),
+            });
         }
         let size = response.body().content_length().unwrap_or(0);
         if size > MAX_RELEASE {
-            return Err(FetchError::Oversize { url: url.to_owned(), size: MAX_RELEASE });
+            return Err(FetchError::Oversize { url: without_credentials(url), size: MAX_RELEASE });
         }
         let mut bytes = Vec::new();
         let read = response.body_mut().as_reader().take(MAX_RELEASE + 1).read_to_end(&mut bytes);
         let received = bytes.len() as u64;
-        read.map_err(|source| FetchError::Interrupted { url: url.to_owned(), received, size, source })?;
+        read.map_err(|source| FetchError::Interrupted {
+            url: without_credentials(url),
+            received,
+            size,
+            source,
+        })?;
         if received > MAX_RELEASE {
-            return Err(FetchError::Oversize { url: url.to_owned(), size: MAX_RELEASE });
+            return Err(FetchError::Oversize { url: without_credentials(url), size: MAX_RELEASE });
         }
         // Whatever is not UTF-8 is not a release file; the signature check says so.
         Ok(String::from_utf8_lossy(&bytes).into_owned())

@@ -65,6 +65,15 @@ impl fmt::Display for SnapshotTime {
     }
 }
 
+/// A URL as it may be shown: without the credentials that may stand before its host.
+pub fn without_credentials(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let host_at = rest.find('/').unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(host_at);
+    let host = authority.rsplit('@').next().unwrap_or(authority);
+    format!("{scheme}://{host}{path}")
+}
+
 /// Why a mirror was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MirrorOrigin {
@@ -252,6 +261,17 @@ mod tests {
         let mirror = select(&[(file, text)], &[], None).unwrap();
         assert_eq!(mirror.base(), expected.unwrap_or(DEFAULT_MIRROR), "{file}:\n{text}");
         assert_eq!(*mirror.origin() == MirrorOrigin::Default, expected.is_none());
+    }
+
+    #[test]
+    fn credentials_are_not_shown() {
+        for (url, shown) in [
+            ("http://mirror.example/debian", "http://mirror.example/debian"),
+            ("https://me:secret@mirror.example:8080/a@b", "https://mirror.example:8080/a@b"),
+            ("https://me@mirror.example", "https://mirror.example"),
+        ] {
+            assert_eq!(without_credentials(url), shown);
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub use deb::{Deb, DebEntry, DebError, EntryKind};
 pub use error::DebianError;
 pub use fetch::{FetchError, FetchOptions, Fetcher};
 pub use keyring::Keyring;
-pub use mirror::{Mirror, MirrorOrigin, SnapshotTime};
+pub use mirror::{Mirror, MirrorOrigin, SnapshotTime, without_credentials};
 pub use packages::{Package, Priority};
 pub use release::ReleaseInfo;
 #[cfg(test)]

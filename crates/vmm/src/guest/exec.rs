@@ -14,7 +14,7 @@ const CALL: &str = "exec";
 /// How long the agent may take to start a command.
 const START_DEADLINE: Duration = Duration::from_secs(30);
 /// How much longer than a command's own timeout the host waits for the agent to report its end.
-const REPORT_GRACE: Duration = Duration::from_secs(10);
+const REPORT_GRACE: Duration = Duration::from_secs(2);
 /// How long the guest may take to accept a piece of standard input.
 const INPUT_DEADLINE: Duration = MAX_TIMEOUT;
 
