@@ -16,6 +16,7 @@ mod faces;
 mod guest;
 mod host_compat;
 mod interrupt;
+mod lifecycle;
 mod mirror;
 mod offline;
 mod output;

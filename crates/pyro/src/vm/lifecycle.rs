@@ -135,9 +135,7 @@ impl Pyro {
     /// Creates a machine: its id, files and time to live. Nothing runs yet.
     pub async fn create_vm(&self, request: CreateVm) -> Result<VmStatus, PyroError> {
         let CreateVm { environment, vcpu_count, mem_mib, ttl_seconds, allow_host_compat } = request;
-        let shape =
-            RunRequest { vcpu_count, mem_mib, allow_host_compat, ..RunRequest::new(environment, ["-"]) }
-                .shape()?;
+        let shape = Shape::new(&environment, vcpu_count, mem_mib, allow_host_compat)?;
         let ttl = seconds("ttl_seconds", ttl_seconds)?;
         let id = VmId::random()?;
         let directory = self.vm_directory(&id).await?;
@@ -192,6 +190,9 @@ impl Pyro {
         }
         let spans = Spans::of_exec(timings, execute, executing.elapsed().saturating_sub(execute));
         let request = RunRequest::new(vm.shape.environment.name, exec.command);
+        if ran_on.is_isolated() {
+            self.record_proof().await;
+        }
         Ok(outcome?.into_result(request, id.clone(), ran_on, &spans))
     }
 

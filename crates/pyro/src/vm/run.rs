@@ -6,11 +6,10 @@ use super::{
     DEFAULT_MEM_MIB, DEFAULT_TIMEOUT_SECONDS, DEFAULT_TTL_SECONDS, DEFAULT_VCPU_COUNT, VmId, seconds,
 };
 use crate::{Pyro, PyroError};
-use pyro_images::Recipe;
 use pyro_protocol::limits::MAX_ARGUMENT_BYTES;
 use pyro_protocol::v1::FailureKind;
 use pyro_vmm::guest::{ExecEvent, ExecRequest, ExitStatus, OutputStream};
-use pyro_vmm::{Capabilities, ExecutionMode, Guest, MemMib, VcpuCount, VmmError};
+use pyro_vmm::{Capabilities, ExecutionMode, Guest, VmmError};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
@@ -128,7 +127,9 @@ impl Pyro {
     /// is not found, or times out is a result.
     pub async fn run_in_vm(&self, request: RunRequest, output: OutputMode) -> Result<RunResult, PyroError> {
         let begun = Instant::now();
-        let shape = request.shape()?;
+        check_command(&request.command)?;
+        let shape =
+            Shape::new(&request.environment, request.vcpu_count, request.mem_mib, request.allow_host_compat)?;
         let timeout = seconds("timeout_seconds", request.timeout_seconds)?;
         let ttl = seconds("ttl_seconds", request.ttl_seconds)?;
         let prepared = self.prepare_start(&shape).await?;
@@ -139,7 +140,7 @@ impl Pyro {
             tokio::time::timeout(ttl, self.live(&id, &shape, &prepared, command, timeout, output)).await;
         let (outcome, ran_on, mut spans) =
             lived.map_err(|_| PyroError::Expired { id: id.clone(), ttl })??;
-        if ran_on.capabilities.isolated {
+        if ran_on.is_isolated() {
             self.record_proof().await;
         }
         spans.prepare = prepare;
@@ -178,18 +179,6 @@ impl Pyro {
     }
 }
 
-impl RunRequest {
-    pub(super) fn shape(&self) -> Result<Shape, PyroError> {
-        check_command(&self.command)?;
-        Ok(Shape {
-            environment: Recipe::find(&self.environment)?,
-            vcpus: VcpuCount::new(self.vcpu_count)?,
-            memory: MemMib::new(self.mem_mib)?,
-            allow_host_compat: self.allow_host_compat,
-        })
-    }
-}
-
 /// Fails when there is nothing to run, or more than a guest is passed.
 pub(super) fn check_command(command: &[String]) -> Result<(), PyroError> {
     if command.first().is_none_or(String::is_empty) {
@@ -218,6 +207,10 @@ pub(super) struct RanOn {
 impl RanOn {
     pub(super) fn of(running: &Running) -> Self {
         Self { capabilities: running.capabilities.clone(), fallback: running.fallback.clone() }
+    }
+
+    pub(super) fn is_isolated(&self) -> bool {
+        self.capabilities.isolated
     }
 }
 

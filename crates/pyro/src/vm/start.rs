@@ -30,6 +30,23 @@ pub(super) struct Shape {
     pub(super) allow_host_compat: bool,
 }
 
+impl Shape {
+    /// Fails when the environment is unknown or a number is out of its range.
+    pub(super) fn new(
+        environment: &str,
+        vcpu_count: u32,
+        mem_mib: u32,
+        allow_host_compat: bool,
+    ) -> Result<Self, PyroError> {
+        Ok(Self {
+            environment: Recipe::find(environment)?,
+            vcpus: VcpuCount::new(vcpu_count)?,
+            memory: MemMib::new(mem_mib)?,
+            allow_host_compat,
+        })
+    }
+}
+
 /// Everything a start needs, installed and probed.
 #[derive(Clone)]
 pub(super) struct Prepared {
