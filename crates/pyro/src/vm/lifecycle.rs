@@ -158,6 +158,8 @@ impl Pyro {
         life.engine = Some(running.capabilities.engine);
         life.running = Some(running);
         life.state = VmState::Started;
+        // Its time to live may have passed meanwhile; then it goes with the last handle to it, which is this one.
+        self.vm(id).await?;
         Ok(vm.status(id, &life))
     }
 
@@ -259,7 +261,8 @@ impl Pyro {
         let expiry = async move {
             tokio::time::sleep(ttl).await;
             let Some(vms) = vms.upgrade() else { return };
-            // Dropping the last handle kills the VMM and removes the files; a call in progress loses its guest.
+            // Dropping the last handle kills the VMM and removes the files. A start in progress finds the machine gone; a
+            // command in progress has a limit of its own, which is this moment.
             let vm = vms.lock().await.remove(&id);
             if let Some(vm) = vm
                 && let Ok(mut life) = vm.life.try_lock()
