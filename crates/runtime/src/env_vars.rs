@@ -49,7 +49,7 @@ env_vars! {
     /// Base URL of the Debian mirror that packages come from, such as `http://mirror.example/debian`. Without it, the
     /// host's own apt sources say which.
     PYRO_DEBIAN_MIRROR;
-    /// URL of a Debian archive at a point in time, with `{timestamp}` where the time goes; used with `--snapshot`.
+    /// URL of a Debian archive at a point in time, with `{timestamp}` where the time goes; needed by `--snapshot`.
     PYRO_DEBIAN_SNAPSHOT_URL;
     /// Base of the cache directory (XDG), `~/.cache` when not set.
     XDG_CACHE_HOME;

@@ -60,8 +60,6 @@ pub async fn acceleration(
 
 /// Boots the bundle's kernel and initramfs, without disks, and asks the agent for an answer.
 async fn boot(bundle: &Arc<Bundle>, acceleration: Acceleration, deadline: Duration) -> Result<(), VmmError> {
-    let directory =
-        tempfile::tempdir().map_err(|error| VmmError::host("create a temporary directory", error))?;
     let initramfs = bundle.initramfs().map_err(std::io::Error::other);
     let spec = MachineSpec {
         name: "pyro-probe".to_owned(),
@@ -70,7 +68,8 @@ async fn boot(bundle: &Arc<Bundle>, acceleration: Acceleration, deadline: Durati
         kernel: bundle.kernel_elf(),
         initramfs: initramfs.map_err(|error| VmmError::host("write the initramfs", error))?,
         disks: Vec::new(),
-        directory: directory.path().to_owned(),
+        // It has no disk, and so nothing to write.
+        directory: bundle.dir().to_owned(),
     };
     let engine = Qemu::new(Arc::clone(bundle), acceleration);
     let mut machine = engine.launch(spec).await?;

@@ -30,7 +30,7 @@ enum Command {
     Pull {
         /// Environment, as shown by `pyro env list`
         environment: String,
-        /// Take the packages as they were at this time, as 20261101T000000Z, from a snapshot archive
+        /// Take the packages as they were at this time, as 20261101T000000Z, from the archive in PYRO_DEBIAN_SNAPSHOT_URL
         #[arg(long, value_name = "TIMESTAMP")]
         snapshot: Option<String>,
         /// Print one JSON document

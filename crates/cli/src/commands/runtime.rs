@@ -21,7 +21,7 @@ enum Command {
     /// From signed Debian packages of the mirror in PYRO_DEBIAN_MIRROR, else of the host's own apt sources. A bundle that
     /// is there and sound is left as it is.
     Fetch {
-        /// Take the packages as they were at this time, as 20261101T000000Z, from a snapshot archive
+        /// Take the packages as they were at this time, as 20261101T000000Z, from the archive in PYRO_DEBIAN_SNAPSHOT_URL
         #[arg(long, value_name = "TIMESTAMP")]
         snapshot: Option<String>,
         /// Build it anew from what the mirror has now

@@ -26,6 +26,9 @@ pub enum DebianError {
         /// As it was given.
         url: String,
     },
+    /// A point in time was asked for, and no archive that has it is configured.
+    #[error("{} names no snapshot archive with a place for the time", EnvVars::PYRO_DEBIAN_SNAPSHOT_URL)]
+    NoSnapshotUrl,
     /// The time of a snapshot is none.
     #[error("not a snapshot time: {text}")]
     SnapshotTime {
@@ -118,7 +121,9 @@ impl Diagnostic for DebianError {
             Self::Fs(error) => error.kind(),
             Self::Fetch(error) => error.kind(),
             Self::Deb(error) => error.kind(),
-            Self::MirrorUrl { .. } | Self::SnapshotTime { .. } => ErrorKind::InvalidInput,
+            Self::MirrorUrl { .. } | Self::NoSnapshotUrl | Self::SnapshotTime { .. } => {
+                ErrorKind::InvalidInput
+            }
             Self::NoPackage { .. } | Self::Unsatisfiable { .. } => ErrorKind::NotFound,
             Self::Keyring { .. }
             | Self::NotSigned { .. }
@@ -139,6 +144,10 @@ impl Diagnostic for DebianError {
             Self::MirrorUrl { .. } => {
                 Some(format!("Set {mirror} to a URL such as http://mirror.example/debian, or unset it."))
             }
+            Self::NoSnapshotUrl => Some(format!(
+                "Set {} to the archive's URL with {{timestamp}} where the time goes.",
+                EnvVars::PYRO_DEBIAN_SNAPSHOT_URL
+            )),
             Self::SnapshotTime { .. } => {
                 Some("Give the time as YYYYMMDDTHHMMSSZ, for example 20260912T000000Z.".to_owned())
             }

@@ -18,8 +18,8 @@ use crate::env_vars::{EnvVars, Lookup};
 /// Where packages come from when neither the user nor the host says.
 const DEFAULT_MIRROR: &str = "http://ftp.debian.org/debian";
 
-/// The archive at a point in time.
-const DEFAULT_SNAPSHOT_URL: &str = "http://snapshot.debian.org/archive/debian/{timestamp}";
+/// Where the time goes in the URL of a snapshot archive.
+const TIMESTAMP: &str = "{timestamp}";
 
 /// Suites and codenames of the main archive, of which any mirror has all.
 const SUITES: &[&str] = &[
@@ -115,8 +115,9 @@ impl Mirror {
     ) -> Result<Self, DebianError> {
         let variable = |name| lookup(name).map(|value| value.to_string_lossy().into_owned());
         if let Some(time) = snapshot {
-            let template = variable(EnvVars::PYRO_DEBIAN_SNAPSHOT_URL);
-            let url = template.as_deref().unwrap_or(DEFAULT_SNAPSHOT_URL).replace("{timestamp}", &time.0);
+            // A URL that has no place for the time would give another archive than the one asked for.
+            let template = variable(EnvVars::PYRO_DEBIAN_SNAPSHOT_URL).filter(|url| url.contains(TIMESTAMP));
+            let url = template.ok_or(DebianError::NoSnapshotUrl)?.replace(TIMESTAMP, &time.0);
             return Self::new(&url, MirrorOrigin::Snapshot(time.clone()));
         }
         if let Some(url) = variable(EnvVars::PYRO_DEBIAN_MIRROR) {
@@ -339,6 +340,10 @@ mod tests {
         let mirror = select(&[], &vars, Some("20260912T000000Z")).unwrap();
         assert_eq!(mirror.base(), "http://s.example/20260912T000000Z/debian");
         assert!(mirror.is_snapshot());
+        for vars in [&[][..], &[("PYRO_DEBIAN_SNAPSHOT_URL", "http://s.example/debian")]] {
+            let error = select(&[], vars, Some("20260912T000000Z")).unwrap_err();
+            assert!(matches!(error, DebianError::NoSnapshotUrl), "{error}");
+        }
         for bad in ["", "2026", "20260912t000000Z", "20260912T000000Z/..", "2026091AT000000Z"] {
             assert!(bad.parse::<SnapshotTime>().is_err(), "{bad}");
         }
