@@ -250,3 +250,37 @@ fn on(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Image
     let failed = FsError::on(action, path);
     move |error| failed(error).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pyro_protocol::error::{Diagnostic, ErrorKind};
+    use pyro_runtime::Sha256Digest;
+
+    #[test]
+    fn a_disk_that_is_too_small_is_told_before_anything_is_built() {
+        let package = |installed_size_kib| Package {
+            name: "large".to_owned(),
+            version: "1".to_owned(),
+            architecture: "all".to_owned(),
+            essential: false,
+            priority: Priority::Optional,
+            filename: String::new(),
+            size: 0,
+            sha256: Sha256Digest::of(b""),
+            installed_size_kib,
+        };
+        let origin = Origin { release: None, date: Timestamp::UNIX_EPOCH, mirror: String::new() };
+        let packages = |kib| Packages {
+            essential: vec![(package(kib), PathBuf::new())],
+            others: Vec::new(),
+            origin: origin.clone(),
+        };
+        let work = tempfile::tempdir().unwrap();
+        require_space(work.path(), &packages(1)).unwrap();
+        let refused = require_space(work.path(), &packages(1 << 40)).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Exhausted);
+        assert!(refused.to_string().contains(&work.path().display().to_string()), "{refused}");
+        assert!(refused.hint().is_some_and(|hint| hint.contains("PYRO_ENVIRONMENT_CACHE_DIR")));
+    }
+}
