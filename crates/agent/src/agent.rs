@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustix::fd::OwnedFd;
 use tokio::sync::{Semaphore, watch};
 
+use crate::configure::{Rehearsal, Staged};
 use crate::fail::Fail;
 use crate::reaper::Reaper;
 
@@ -22,6 +23,19 @@ pub enum Mode {
     Process { workdir: PathBuf },
 }
 
+/// What was done to the agent; what is legal follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// Nothing yet: stage and configure are legal.
+    Fresh,
+    /// A template to be, in its rehearsal: exec is legal, and seal.
+    Staged,
+    /// A template, or a clone of one: configure is legal.
+    Sealed,
+    /// It has its identity and its root: everything else is legal.
+    Configured,
+}
+
 /// The agent, shared by the tasks of its one thread.
 #[derive(Debug)]
 pub struct Agent {
@@ -31,7 +45,11 @@ pub struct Agent {
     pub transfers: Semaphore,
     /// The writable disk's file system, once mounted: the only handle to it after the root has changed.
     pub scratch: RefCell<Option<OwnedFd>>,
-    configured: Cell<bool>,
+    /// What is ready for Configure, from Stage on.
+    pub staged: RefCell<Option<Staged>>,
+    /// The stay in a root before there is a real one, from Stage to Seal.
+    pub rehearsal: RefCell<Option<Rehearsal>>,
+    life: Cell<Life>,
     power_off: watch::Sender<Option<Duration>>,
 }
 
@@ -43,24 +61,29 @@ impl Agent {
             reaper: Reaper::default(),
             transfers: Semaphore::new(MAX_TRANSFERS),
             scratch: RefCell::new(None),
-            configured: Cell::new(false),
+            staged: RefCell::new(None),
+            rehearsal: RefCell::new(None),
+            life: Cell::new(Life::Fresh),
             power_off: watch::Sender::new(None),
         }
     }
 
-    /// Whether Configure has succeeded.
-    pub fn is_configured(&self) -> bool {
-        self.configured.get()
+    /// What was done to the agent so far.
+    pub fn life(&self) -> Life {
+        self.life.get()
     }
 
-    /// Records that Configure has succeeded.
-    pub fn set_configured(&self) {
-        self.configured.set(true);
+    /// Records that a step has succeeded.
+    pub fn set_life(&self, life: Life) {
+        self.life.set(life);
     }
 
-    /// Fails while Configure has not succeeded.
-    pub fn require_configured(&self) -> Result<(), Fail> {
-        if self.is_configured() { Ok(()) } else { Err(Fail::wrong_state("the agent is not configured yet")) }
+    /// Fails while there is no root that commands could run in.
+    pub fn require_root(&self) -> Result<(), Fail> {
+        match self.life() {
+            Life::Staged | Life::Configured => Ok(()),
+            Life::Fresh | Life::Sealed => Err(Fail::wrong_state("the agent is not configured yet")),
+        }
     }
 
     /// Where commands start when the request does not say.

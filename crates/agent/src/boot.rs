@@ -87,8 +87,9 @@ fn boot() -> Result<(), BootError> {
 async fn serve_hosts(agent: &Rc<Agent>, port: OwnedFd) -> io::Result<Duration> {
     crate::start_reaper(agent)?;
     let port = Port::new(port);
-    say("ready");
     loop {
+        // Whoever takes a template's memory waits for this line: the host end before is gone for good.
+        say(pyro_protocol::WAITING_LINE);
         let channel = port.accept().await?;
         // A host end that breaks, in whatever way, is gone; the next one may do better.
         if let Ok(Ended::PowerOff { grace }) = serve(agent, channel).await {

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::compat::TokioAsyncReadCompatExt;
 
-use crate::agent::Agent;
+use crate::agent::{Agent, Life};
 use crate::call::Call;
 use crate::channel::{Channel, shake_hands};
 use crate::fail::Fail;
@@ -109,13 +109,30 @@ async fn perform(agent: &Rc<Agent>, call: &Call, request: Result<Request, Fail>)
     let requested = request.call.ok_or_else(unknown)?;
     let needs_root = !matches!(
         requested,
-        Requested::Ping(_) | Requested::Configure(_) | Requested::Sync(_) | Requested::Shutdown(_)
+        Requested::Ping(_)
+            | Requested::Stage(_)
+            | Requested::Seal(_)
+            | Requested::Configure(_)
+            | Requested::Sync(_)
+            | Requested::Shutdown(_)
     );
     if needs_root {
-        agent.require_configured()?;
+        agent.require_root()?;
     }
     let reply = match requested {
         Requested::Ping(ping) => reply::Reply::Pong(pong(agent, ping)),
+        Requested::Stage(request) => {
+            configure::stage(agent, &request)?;
+            reply::Reply::Done(Done {})
+        }
+        Requested::Seal(_) => {
+            configure::seal(agent).await?;
+            reply::Reply::Done(Done {})
+        }
+        Requested::SetClock(request) => {
+            configure::set_clock(agent, request)?;
+            reply::Reply::Done(Done {})
+        }
         Requested::Configure(request) => reply::Reply::Configured(configure::configure(agent, &request)?),
         Requested::Exec(request) => reply::Reply::Exited(exec::run(agent, call, request).await?),
         Requested::Pack(request) => reply::Reply::Transferred(archive::pack(agent, call, request).await?),
@@ -148,6 +165,6 @@ fn pong(agent: &Agent, ping: Ping) -> Pong {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         kernel_release: rustix::system::uname().release().to_string_lossy().into_owned(),
         uptime_ns: seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds),
-        configured: agent.is_configured(),
+        configured: agent.life() == Life::Configured,
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::progress;
 use anyhow::Result;
-use pyro::{Dirs, FetchOptions, Pyro, PyroError, Settings, SnapshotTime};
+use pyro::{FetchOptions, Pyro, Settings, SnapshotTime};
 
 /// The SDK's handle for a command whose progress is reported under `label`, as in `[pull] phase=…`.
 pub fn pyro(label: &'static str) -> Result<Pyro> {
@@ -15,6 +15,8 @@ pub fn pyro_at(label: &'static str, snapshot: Option<SnapshotTime>) -> Result<Py
 }
 
 fn with_source(label: &'static str, source: FetchOptions) -> Result<Pyro> {
-    let dirs = Dirs::from_env().map_err(PyroError::from)?;
-    Ok(Pyro::new(Settings { dirs, progress: progress::reporter(label), source }))
+    let settings = Settings::from_env()?;
+    // Without its own path pyro does everything but what is done in the background.
+    let program = std::env::current_exe().ok();
+    Ok(Pyro::new(Settings { progress: progress::reporter(label), source, program, ..settings }))
 }

@@ -7,19 +7,18 @@
 //!   debian-12.lock             held while building
 //!   .build-debian-12/          what a build in progress has made; swept by the next build that holds the lock
 //! ```
-//! The image is hashed when it is installed. Afterwards size, modification time and inode tell cheaply whether it is
+//! The image is hashed when it is installed. Afterwards size, times and inode tell cheaply whether it is
 //! still that file; when they differ it is hashed again before anybody uses it.
 
 use crate::ImagesError;
 use crate::catalog::{CATALOG, CATALOG_VERSION, Recipe};
 use jiff::Timestamp;
 use pyro_runtime::Sha256Digest;
-use pyro_runtime::fs::{FsError, remove_all, write_atomic};
+use pyro_runtime::fs::{FsError, Stamp, disk_usage, remove_all, write_atomic};
 use pyro_runtime::lock::FileLock;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -49,7 +48,7 @@ pub struct Manifest {
     pub image_bytes: u64,
     /// When it was installed.
     pub installed_at: String,
-    /// Modification time and inode of the image when it was last hashed.
+    /// The image's stamp when it was last hashed.
     pub stamp: Stamp,
 }
 
@@ -62,20 +61,6 @@ pub struct PackageRecord {
     pub version: String,
     /// sha256 of the package file, in hexadecimal.
     pub sha256: String,
-}
-
-/// Tells cheaply whether a file is still the one that was hashed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stamp {
-    mtime_ns: i64,
-    inode: u64,
-}
-
-impl Stamp {
-    fn of(metadata: &fs::Metadata) -> Self {
-        let mtime_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
-        Self { mtime_ns, inode: metadata.ino() }
-    }
 }
 
 /// An installed environment whose image is the one that was hashed.
@@ -333,19 +318,6 @@ fn slug_of(file: &str) -> Option<&str> {
         file.strip_suffix(".json").or_else(|| file.strip_suffix(".lock"))?
     };
     is_slug(slug).then_some(slug)
-}
-
-/// Bytes on disk of a file or tree; what cannot be read counts as nothing.
-fn disk_usage(path: &Path) -> u64 {
-    let Ok(metadata) = fs::symlink_metadata(path) else {
-        return 0;
-    };
-    let below: u64 = if metadata.is_dir() {
-        fs::read_dir(path).into_iter().flatten().flatten().map(|entry| disk_usage(&entry.path())).sum()
-    } else {
-        0
-    };
-    metadata.blocks() * 512 + below
 }
 
 #[cfg(test)]

@@ -27,6 +27,9 @@ pub const GENERATION: u32 = 1;
 /// Name of the virtio-serial port that carries the channel.
 pub const CHANNEL_PORT_NAME: &str = "pyro.agent";
 
+/// What the agent, as PID 1, prints on the console each time it begins to wait for a host end.
+pub const WAITING_LINE: &str = "waiting for a host";
+
 /// Serial numbers by which the guest finds its disks (a virtio-blk serial holds at most 20 bytes).
 pub mod serial {
     /// Read-only image of the environment's root file system.

@@ -111,10 +111,13 @@ impl Pyro {
         .await
     }
 
-    /// Removes what the catalog no longer names, stale versions and broken installs; says what it removed.
+    /// Removes what the catalog no longer names, stale versions and broken installs, and templates of what is not installed
+    /// any more; says what it removed.
     pub async fn prune_environments(&self) -> Result<Vec<Pruned>, PyroError> {
         let store = self.environment_store();
-        blocking(move || Ok(store.prune()?)).await
+        let mut removed = blocking(move || Ok(store.prune()?)).await?;
+        removed.extend(self.prune_templates().await?);
+        Ok(removed)
     }
 
     /// The installed environment, built first where it is not installed.

@@ -64,6 +64,25 @@ pub enum PyroError {
         /// The value given.
         given: u64,
     },
+    /// `PYRO_TEMPLATES` has a value without a meaning.
+    #[error("PYRO_TEMPLATES is `{given}`; it can be auto, manual or off")]
+    TemplatePolicy {
+        /// Its value.
+        given: String,
+    },
+    /// Guests cannot be given a network.
+    #[error("guests cannot be connected to a network in this version of pyro, so it cannot be proven")]
+    NoGuestNetwork,
+    /// A step of the daily loop did something else than it should.
+    #[error("{step} could not be proven: a command ended with {exit_code} and printed {stdout:?}")]
+    NotProven {
+        /// The step.
+        step: &'static str,
+        /// The exit code of its command.
+        exit_code: u8,
+        /// What that printed, shortened.
+        stdout: String,
+    },
     /// There is no machine of this id in this process.
     #[error("there is no VM `{id}`")]
     UnknownVm {
@@ -113,6 +132,9 @@ impl PyroError {
             | Self::CommandTooLong { .. }
             | Self::NoCommand
             | Self::OutOfRange { .. }
+            | Self::TemplatePolicy { .. }
+            | Self::NoGuestNetwork
+            | Self::NotProven { .. }
             | Self::UnknownVm { .. }
             | Self::WrongVmState { .. } => {
                 return None;
@@ -124,13 +146,16 @@ impl PyroError {
 impl Diagnostic for PyroError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoCommand | Self::CommandTooLong { .. } | Self::OutOfRange { .. } => {
-                ErrorKind::InvalidInput
-            }
+            Self::NoCommand
+            | Self::CommandTooLong { .. }
+            | Self::OutOfRange { .. }
+            | Self::TemplatePolicy { .. } => ErrorKind::InvalidInput,
             Self::UnknownVm { .. } | Self::NoRuntime => ErrorKind::NotFound,
             Self::WrongVmState { .. } => ErrorKind::WrongState,
             Self::Expired { .. } => ErrorKind::TimedOut,
             Self::Cancelled => ErrorKind::Cancelled,
+            Self::NoGuestNetwork => ErrorKind::Unsupported,
+            Self::NotProven { .. } => ErrorKind::GuestMisbehaved,
             other => other.inner().map_or(ErrorKind::Host, Diagnostic::kind),
         }
     }
@@ -143,6 +168,11 @@ impl Diagnostic for PyroError {
             Self::Expired { .. } => Some("give it a longer --ttl-seconds".to_owned()),
             Self::CommandTooLong { .. } => Some("have the guest read long input from a file".to_owned()),
             Self::OutOfRange { .. } => Some("choose a value in that range".to_owned()),
+            Self::TemplatePolicy { .. } => Some("unset it, or set it to one of those".to_owned()),
+            Self::NoGuestNetwork => Some("prepare without --network".to_owned()),
+            Self::NotProven { .. } => {
+                Some("repair the environment with `pyro env pull`, and try again".to_owned())
+            }
             Self::NoRuntime => Some("fetch it with `pyro runtime fetch`".to_owned()),
             Self::UnknownVm { .. } => {
                 Some("a VM lives in the process that created it, until it is deleted".to_owned())

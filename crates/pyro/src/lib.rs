@@ -20,13 +20,16 @@
 mod engine;
 mod environments;
 mod error;
+mod prepare;
 mod proof;
 mod readiness;
 mod runtime;
+mod template;
 pub mod vm;
 
 pub use environments::{EnvironmentInfo, EnvironmentList, InstallState};
 pub use error::PyroError;
+pub use prepare::{DailyLoop, Preparation, PrepareRequest, Proof, TemplateInfo};
 pub use pyro_images::{CATALOG_VERSION, Manifest, Pruned};
 pub use pyro_protocol::error::{Diagnostic, ErrorKind, chain};
 pub use pyro_runtime::debian::{FetchOptions, SnapshotTime};
@@ -37,11 +40,13 @@ pub use readiness::{
     AccelerationReport, Capabilities, EnvironmentReport, Issue, KvmReport, Readiness, RuntimeReport,
 };
 pub use runtime::{BundleInfo, RuntimeState, RuntimeStatus};
+pub use template::TemplatePolicy;
 pub use vm::{
-    Cleanup, CreateVm, NetworkInfo, OutputChunk, OutputMode, Reaped, RunRequest, RunResult, Timings, VmExec,
-    VmId, VmState, VmStatus,
+    Cleanup, CreateVm, NetworkInfo, OutputChunk, OutputMode, Reaped, RunRequest, RunResult, StartKind,
+    Timings, VmExec, VmId, VmState, VmStatus,
 };
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{Mutex, OnceCell};
 
@@ -57,6 +62,19 @@ pub struct Settings {
     pub progress: Arc<dyn Progress>,
     /// Where packages come from.
     pub source: FetchOptions,
+    /// When templates are used, and made without being asked for.
+    pub templates: TemplatePolicy,
+    /// The `pyro` program, for work that outlives this process. Without it there is none.
+    pub program: Option<PathBuf>,
+}
+
+impl Settings {
+    /// What the process's environment says; no progress, no pinned packages, no program.
+    pub fn from_env() -> Result<Self, PyroError> {
+        let templates = TemplatePolicy::resolve(&pyro_runtime::env_vars::process)?;
+        let (progress, source) = (Arc::new(Silent), FetchOptions::default());
+        Ok(Self { dirs: Dirs::from_env()?, progress, source, templates, program: None })
+    }
 }
 
 /// The handle to everything pyro can do. Cloning shares it.
@@ -71,8 +89,7 @@ pub struct Pyro {
 impl Pyro {
     /// A handle with the directories that the process's environment names, and no progress.
     pub fn from_env() -> Result<Self, PyroError> {
-        let dirs = Dirs::from_env()?;
-        Ok(Self::new(Settings { dirs, progress: Arc::new(Silent), source: FetchOptions::default() }))
+        Ok(Self::new(Settings::from_env()?))
     }
 
     /// A handle with these settings. Nothing is touched before it is used.

@@ -2,6 +2,8 @@
 
 use crate::engine::blocking;
 use crate::environments::InstallState;
+use crate::prepare::DailyLoop;
+use crate::vm::StartKind;
 use crate::{CATALOG_VERSION, DEFAULT_ENVIRONMENT, Pyro, PyroError};
 use pyro_images::Recipe;
 use pyro_protocol::error::{Diagnostic, chain};
@@ -13,7 +15,7 @@ use serde::Serialize;
 use std::path::PathBuf;
 
 /// The platform that guests run on.
-const PLATFORM: &str = "linux-x86_64";
+pub(crate) const PLATFORM: &str = "linux-x86_64";
 
 /// The report of `doctor`.
 #[derive(Debug, Clone, Serialize)]
@@ -93,6 +95,14 @@ pub struct EnvironmentReport {
     pub name: String,
     /// How its installation stands.
     pub state: InstallState,
+    /// Where it is in its daily loop.
+    pub daily_loop: DailyLoop,
+    /// Why it is stale, where it is.
+    pub stale_reason: Option<String>,
+    /// How machines of the default shape start now.
+    pub next_start: StartKind,
+    /// Why they would boot their kernel, where they would.
+    pub cold_start_reason: Option<String>,
 }
 
 /// Something in the way.
@@ -219,7 +229,21 @@ impl Pyro {
         if let Some(problem) = problem {
             issues.push(Issue { problem, way_out: format!("run `pyro env pull {}`", recipe.name) });
         }
-        Ok(EnvironmentReport { name: recipe.name.to_owned(), state })
+        let standing = self.standing(recipe).await?;
+        if let Some(why) = &standing.template_failed {
+            issues.push(Issue {
+                problem: format!("machines boot their kernel at every start: {why}"),
+                way_out: format!("run `pyro prepare --force {}`", recipe.name),
+            });
+        }
+        Ok(EnvironmentReport {
+            name: recipe.name.to_owned(),
+            state,
+            daily_loop: standing.daily_loop,
+            stale_reason: standing.reason,
+            next_start: if standing.cold_start_reason.is_none() { StartKind::Warm } else { StartKind::Cold },
+            cold_start_reason: standing.cold_start_reason,
+        })
     }
 }
 
@@ -231,14 +255,17 @@ impl Issue {
 
 fn next_command(platform: &str, runtime: &RuntimeReport, environment: &EnvironmentReport) -> String {
     let name = &environment.name;
-    match environment.state {
-        _ if platform != PLATFORM => "pyro doctor".to_owned(),
-        _ if runtime.bundle.is_none() => "pyro runtime fetch".to_owned(),
-        _ if !runtime.pass => "pyro runtime verify".to_owned(),
-        InstallState::Installed if name.as_str() == DEFAULT_ENVIRONMENT => {
-            format!("pyro run {name} -- git --version")
-        }
-        InstallState::Installed => format!("pyro run {name} -- uname -a"),
-        InstallState::Absent | InstallState::Stale | InstallState::Broken => format!("pyro env pull {name}"),
+    if platform != PLATFORM {
+        "pyro doctor".to_owned()
+    } else if runtime.bundle.is_none() {
+        "pyro runtime fetch".to_owned()
+    } else if !runtime.pass {
+        "pyro runtime verify".to_owned()
+    } else if environment.daily_loop != DailyLoop::Warm {
+        format!("pyro prepare {name}")
+    } else if name.as_str() == DEFAULT_ENVIRONMENT {
+        format!("pyro run {name} -- git --version")
+    } else {
+        format!("pyro run {name} -- uname -a")
     }
 }

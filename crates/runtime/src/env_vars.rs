@@ -51,6 +51,9 @@ env_vars! {
     PYRO_DEBIAN_MIRROR;
     /// URL of a Debian archive at a point in time, with `{timestamp}` where the time goes; needed by `--snapshot`.
     PYRO_DEBIAN_SNAPSHOT_URL;
+    /// When machines start from templates: `auto` (the default: whenever there is one, and one is made in the background after
+    /// the first cold start of a shape), `manual` (only `pyro prepare` makes them), `off` (every machine boots its kernel).
+    PYRO_TEMPLATES;
     /// Base of the cache directory (XDG), `~/.cache` when not set.
     XDG_CACHE_HOME;
     /// Base of the data directory (XDG), `~/.local/share` when not set.

@@ -2,11 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use pyro_protocol::error::{Diagnostic, ErrorKind, kind_of_io};
 use rustix::fs::SeekFrom;
+use serde::{Deserialize, Serialize};
 
 use crate::digest::{Hasher, Sha256Digest};
 
@@ -51,6 +52,44 @@ impl Diagnostic for FsError {
             _ => None,
         }
     }
+}
+
+/// Tells cheaply whether a file is still the one that was hashed: any writing to it shows, also when its modification time
+/// was set back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Stamp {
+    bytes: u64,
+    mtime_ns: i64,
+    ctime_ns: i64,
+    inode: u64,
+}
+
+impl Stamp {
+    /// The stamp of a file that is there.
+    pub fn of(metadata: &fs::Metadata) -> Self {
+        let nanoseconds =
+            |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+        Self {
+            bytes: metadata.len(),
+            mtime_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+            ctime_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+            inode: metadata.ino(),
+        }
+    }
+}
+
+/// Bytes on disk of the file or tree at `path`; what cannot be read counts as nothing.
+pub fn disk_usage(path: &Path) -> u64 {
+    let Ok(metadata) = fs::symlink_metadata(path) else {
+        return 0;
+    };
+    let below = if metadata.is_dir() {
+        fs::read_dir(path).into_iter().flatten().flatten().map(|entry| disk_usage(&entry.path())).sum()
+    } else {
+        0
+    };
+    metadata.blocks() * 512 + below
 }
 
 /// Creates `dir` and its parents.
@@ -127,7 +166,7 @@ fn copy_regions(source: &File, target: &File) -> io::Result<()> {
 }
 
 /// The digest of a file's data regions and where they are. Files that differ only in which zeros are holes differ.
-pub(crate) fn digest_of_data(file: &File) -> io::Result<Sha256Digest> {
+pub fn digest_of_data(file: &File) -> io::Result<Sha256Digest> {
     let len = file.metadata()?.len();
     let mut hasher = Hasher::default();
     let mut buffer = vec![0; 1 << 18];
@@ -181,8 +220,6 @@ fn copy_by_hand(source: &File, target: &File, mut position: u64, end: u64) -> io
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::MetadataExt;
-
     #[test]
     fn sparse_copy_keeps_content_and_holes() {
         let dir = tempfile::tempdir().unwrap();

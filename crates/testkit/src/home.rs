@@ -47,6 +47,8 @@ impl Home {
             .env("XDG_DATA_HOME", root.join("data"))
             .env("XDG_RUNTIME_DIR", root.join("run"))
             .env("TMPDIR", root.join("tmp"))
+            // A process that makes a template behind a test's back would be left behind by it.
+            .env("PYRO_TEMPLATES", "manual")
             .args(arguments)
     }
 

@@ -33,7 +33,8 @@ impl Suite {
         home
     }
 
-    /// A home with the shared cache, in which the bundle and `environment` are installed, on a host that was probed.
+    /// A home with the shared cache, in which the bundle, `environment` and its template are installed, on a host that was
+    /// probed.
     pub fn with(self, environment: &str) -> Home {
         self.prepare(environment);
         let home = Home::new(self).with_cache(self.cache());
@@ -79,9 +80,9 @@ impl Suite {
         if self.is_ready(environment) {
             return Ok(());
         }
-        let pulled = self.shared_pyro().args(["env", "pull", environment]).run();
-        if pulled.code != Some(0) {
-            return Err(pulled.stderr);
+        let prepared = self.shared_pyro().args(["prepare", environment]).run();
+        if prepared.code != Some(0) {
+            return Err(prepared.stderr);
         }
         // Answers from the record, or probes this host and records what it found.
         if self.is_ready(environment) {
@@ -94,7 +95,7 @@ impl Suite {
     fn is_ready(self, environment: &str) -> bool {
         let doctor = self.shared_pyro().args(["doctor", "--json", "--environment", environment]).run();
         let report: Value = serde_json::from_slice(&doctor.stdout).unwrap_or_default();
-        report["runtime"]["pass"] == true && report["environment"]["state"] == "installed"
+        report["runtime"]["pass"] == true && report["environment"]["daily_loop"] == "WARM"
     }
 
     /// A call with the shared cache and the shared state directory, for preparing alone.

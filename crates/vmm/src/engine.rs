@@ -2,6 +2,7 @@
 
 use crate::{MachineSpec, VmmError};
 use futures::future::BoxFuture;
+use pyro_runtime::Sha256Digest;
 use serde::Serialize;
 use tokio::net::UnixStream;
 
@@ -40,14 +41,19 @@ pub struct Capabilities {
     pub isolated: bool,
     /// It runs on the CPU's virtualisation extensions.
     pub hardware_accelerated: bool,
-    /// [`Machine::pause`] and [`Machine::resume`] work.
-    pub pause: bool,
+    /// Machines can be stopped in time: [`Machine::pause`], [`Machine::resume`] and [`Machine::snapshot`] work, and
+    /// [`crate::Start::Restore`] with what the latter writes.
+    pub snapshot: bool,
 }
 
 /// Starts machines.
 pub trait Engine: Send + Sync {
     /// What this engine can do.
     fn capabilities(&self) -> Capabilities;
+
+    /// Digest of how this engine builds machines: with the bundle and the specification, all that a snapshot of one depends
+    /// on.
+    fn shape(&self) -> Sha256Digest;
 
     /// Starts a machine. The VMM's process is alive and the channel exists when this returns; whether a guest comes up
     /// in it is told by [`crate::Guest::connect`].
@@ -79,9 +85,13 @@ pub trait Machine: Send + Sync {
     /// the process is gone and reaped.
     fn kill(&self) -> BoxFuture<'_, ExitReport>;
 
-    /// Stops the guest's CPUs. Legal while running; fails where [`Capabilities::pause`] is false.
+    /// Stops the guest's CPUs. Legal while running; fails where [`Capabilities::snapshot`] is false.
     fn pause(&self) -> BoxFuture<'_, Result<(), VmmError>>;
 
     /// Lets the guest's CPUs run again. Legal while paused.
     fn resume(&self) -> BoxFuture<'_, Result<(), VmmError>>;
+
+    /// Writes the snapshot that the machine was launched for ([`crate::Start::BootForSnapshot`]). Legal once, while
+    /// running with the host end of the channel closed; afterwards the machine can only be killed.
+    fn snapshot(&self) -> BoxFuture<'_, Result<(), VmmError>>;
 }

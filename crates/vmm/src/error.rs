@@ -39,6 +39,9 @@ pub enum VmmError {
         #[source]
         source: std::io::Error,
     },
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Files(#[from] pyro_runtime::fs::FsError),
     /// The VMM ended before the guest answered.
     #[error("the virtual machine ended before its agent answered ({status})")]
     DiedEarly {
@@ -180,12 +183,14 @@ impl Diagnostic for VmmError {
                 FailureKind::Exhausted => ErrorKind::Exhausted,
                 FailureKind::Io | FailureKind::Unspecified => ErrorKind::GuestMisbehaved,
             },
+            Self::Files(source) => source.kind(),
             Self::Monitor { .. } => ErrorKind::Host,
         }
     }
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::Files(source) => return source.hint(),
             Self::DiedEarly { .. } | Self::BootTimeout { .. } => {
                 "`pyro runtime verify` checks the boot files, `pyro doctor` the host; many more virtual CPUs than the \
                  host has make a guest slow to come up, and too little memory keeps it from coming up"

@@ -5,6 +5,7 @@ use crate::engine::{Capabilities, Engine, ExecutionMode, ExitReport, Machine};
 use crate::process::KeptProcess;
 use crate::{MachineSpec, VmmError};
 use futures::future::BoxFuture;
+use pyro_runtime::Sha256Digest;
 use rustix::fs::{MemfdFlags, memfd_create};
 use std::fs::File;
 use std::io::Write;
@@ -56,8 +57,12 @@ impl Engine for HostCompat {
             execution_mode: ExecutionMode::HostCompat,
             isolated: false,
             hardware_accelerated: false,
-            pause: false,
+            snapshot: false,
         }
+    }
+
+    fn shape(&self) -> Sha256Digest {
+        Sha256Digest::of(b"host-compat")
     }
 
     fn launch(&self, spec: MachineSpec) -> BoxFuture<'_, Result<Box<dyn Machine>, VmmError>> {
@@ -100,11 +105,15 @@ impl Machine for HostProcess {
     fn resume(&self) -> BoxFuture<'_, Result<(), VmmError>> {
         Box::pin(async { Err(unsupported()) })
     }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<(), VmmError>> {
+        Box::pin(async { Err(unsupported()) })
+    }
 }
 
 fn unsupported() -> VmmError {
     VmmError::Host {
-        action: "pause a process of the host".to_owned(),
+        action: "pause a process of the host, or take its memory".to_owned(),
         source: std::io::ErrorKind::Unsupported.into(),
     }
 }

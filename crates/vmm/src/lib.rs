@@ -24,4 +24,4 @@ mod tail;
 pub use engine::{Capabilities, Engine, ExecutionMode, ExitReport, Machine};
 pub use error::VmmError;
 pub use guest::Guest;
-pub use spec::{Disk, MachineSpec, MemMib, VcpuCount};
+pub use spec::{Disk, MachineSpec, MemMib, Snapshot, Start, VcpuCount};

@@ -5,7 +5,7 @@
 //! is kept with the host's identity; a record means that a guest has booted here.
 
 use crate::qemu::Qemu;
-use crate::{Engine, Guest, MachineSpec, MemMib, VcpuCount, VmmError};
+use crate::{Engine, Guest, MachineSpec, MemMib, Start, VcpuCount, VmmError};
 use pyro_protocol::error::chain;
 use pyro_runtime::host::{HostFacts, identity};
 use pyro_runtime::probe::{Acceleration, AccelerationRecord};
@@ -68,6 +68,7 @@ async fn boot(bundle: &Arc<Bundle>, acceleration: Acceleration, deadline: Durati
         kernel: bundle.kernel_elf(),
         initramfs: initramfs.map_err(|error| VmmError::host("write the initramfs", error))?,
         disks: Vec::new(),
+        start: Start::Boot,
         // It has no disk, and so nothing to write.
         directory: bundle.dir().to_owned(),
     };

@@ -62,6 +62,28 @@ pub struct Disk {
     pub volatile: bool,
 }
 
+/// Memory and devices of a machine at one moment, as two files that only the engine that wrote them can read.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The guest's memory, sparse.
+    pub ram: PathBuf,
+    /// CPUs and devices.
+    pub state: PathBuf,
+}
+
+/// How a machine begins.
+#[derive(Debug, Clone)]
+pub enum Start {
+    /// With its kernel.
+    Boot,
+    /// With its kernel, and with memory that [`crate::Machine::snapshot`] can write to these files, which must not exist.
+    BootForSnapshot(Snapshot),
+    /// Where another machine was when its snapshot was taken: one with the same CPUs, memory and serials of disks. The
+    /// files are only read, and many machines may run from them at once. Disks that the guest had not mounted then may
+    /// have any content.
+    Restore(Snapshot),
+}
+
 /// One machine to launch.
 #[derive(Debug, Clone)]
 pub struct MachineSpec {
@@ -77,6 +99,8 @@ pub struct MachineSpec {
     pub initramfs: PathBuf,
     /// Disks, found by serial.
     pub disks: Vec<Disk>,
+    /// How it begins.
+    pub start: Start,
     /// Existing private directory of this machine, the VMM's working directory.
     pub directory: PathBuf,
 }

@@ -1,4 +1,5 @@
-//! What must not be shared between clones of one template: randomness, time and names; and the loopback interface.
+//! What must not be shared between clones of one template: randomness, time and names; and, of what may be, the loopback
+//! interface.
 
 use std::ffi::c_int;
 use std::fs::File;
@@ -45,8 +46,7 @@ pub fn assume(request: &Configure) -> Result<(), Fail> {
     }
     set_clock(request.unix_time_ns).map_err(|error| Fail::os("set the clock", error))?;
     rustix::system::sethostname(request.hostname.as_bytes())
-        .map_err(|error| Fail::os("set the hostname", error))?;
-    raise_loopback().map_err(|error| Fail::os("bring the loopback interface up", error))
+        .map_err(|error| Fail::os("set the hostname", error))
 }
 
 /// `struct rand_pool_info` of the kernel, with a buffer of fixed size.
@@ -82,7 +82,8 @@ fn reseed(random: rustix::fd::BorrowedFd<'_>) -> std::io::Result<()> {
     Ok(())
 }
 
-fn set_clock(unix_time_ns: u64) -> std::io::Result<()> {
+/// Sets the wall clock to so many nanoseconds after the Unix epoch.
+pub fn set_clock(unix_time_ns: u64) -> std::io::Result<()> {
     const NANOSECONDS: u64 = 1_000_000_000;
     let time = Timespec {
         tv_sec: (unix_time_ns / NANOSECONDS).cast_signed(),
@@ -95,8 +96,8 @@ fn set_clock(unix_time_ns: u64) -> std::io::Result<()> {
 /// Protocol 0, which is how a socket without a protocol is asked for.
 const NETLINK_ROUTE: Option<Protocol> = None;
 
-/// Asks for it over netlink: the older way, an ioctl, has no safe wrapper.
-fn raise_loopback() -> std::io::Result<()> {
+/// Brings the loopback interface up. Asks for it over netlink: the older way, an ioctl, has no safe wrapper.
+pub fn raise_loopback() -> std::io::Result<()> {
     let socket = rustix::net::socket_with(
         AddressFamily::NETLINK,
         SocketType::RAW,

@@ -1,4 +1,5 @@
-//! Configure: identity and root of a freshly booted or restored guest, once.
+//! Configure: identity and root of a freshly booted or restored guest, once. Before that, a guest that is to become a
+//! template is staged and sealed.
 //!
 //! Entropy and the clock come first, so that nothing runs with the template's. An ordinary process has an identity and
 //! a root already, its host's: there the request is checked and recorded.
@@ -8,38 +9,91 @@ mod root;
 
 use std::time::Instant;
 
-use pyro_protocol::v1::{Configure, Configured, FailureKind};
+use pyro_protocol::v1::{Configure, Configured, FailureKind, Root, SetClock, Stage};
 
-use crate::agent::{Agent, Mode};
+use crate::agent::{Agent, Life, Mode};
 use crate::fail::Fail;
+use crate::power;
+pub use root::{Rehearsal, Staged};
 
 /// Configures the agent. After a failure it may be called again as long as nothing was mounted.
 ///
 /// This blocks the agent's thread: nothing else is legal before it, and threads would cost time at every start.
 pub fn configure(agent: &Agent, request: &Configure) -> Result<Configured, Fail> {
     let started = Instant::now();
-    if agent.is_configured() {
-        return Err(Fail::wrong_state("the agent is configured already"));
+    match agent.life() {
+        Life::Fresh | Life::Sealed => {}
+        Life::Staged => return Err(Fail::wrong_state("the agent is staged and not sealed")),
+        Life::Configured => return Err(Fail::wrong_state("the agent is configured already")),
     }
     identity::check(request)?;
-    let mut disks = Vec::new();
     match &agent.mode {
         Mode::Init => {
             identity::assume(request)?;
-            if let Some(layout) = &request.root {
-                root::assemble(agent, request, layout)?;
-                disks = root::describe_disks();
+            let staged = match (agent.staged.take(), &request.root) {
+                (Some(staged), _) => Some(staged),
+                (None, Some(layout)) => Some(prepare(layout)?),
+                (None, None) => None,
+            };
+            if let Some(staged) = staged {
+                root::join(agent, &staged, request)?;
             }
         }
-        Mode::Process { .. } if request.root.is_some() => {
-            return Err(Fail::new(
-                FailureKind::Unsupported,
-                "an agent that is an ordinary process cannot change its root",
-            ));
-        }
+        Mode::Process { .. } if request.root.is_some() => return Err(no_root_here()),
         Mode::Process { .. } => {}
     }
-    agent.set_configured();
+    agent.set_life(Life::Configured);
     let total_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    Ok(Configured { disks, total_us })
+    Ok(Configured { total_us })
+}
+
+/// Stages the root and enters a throwaway one. Like configuring, this blocks the agent's thread.
+pub fn stage(agent: &Agent, request: &Stage) -> Result<(), Fail> {
+    if agent.life() != Life::Fresh {
+        return Err(Fail::wrong_state("only a fresh agent can be staged"));
+    }
+    if let Mode::Process { .. } = agent.mode {
+        return Err(no_root_here());
+    }
+    let layout = request.root.as_ref().ok_or_else(|| Fail::invalid("there is no root to stage"))?;
+    let staged = prepare(layout)?;
+    agent.rehearsal.replace(Some(root::rehearse(&staged)?));
+    agent.staged.replace(Some(staged));
+    agent.set_life(Life::Staged);
+    Ok(())
+}
+
+/// What is the same in every clone of a template.
+fn prepare(layout: &Root) -> Result<Staged, Fail> {
+    identity::raise_loopback().map_err(|error| Fail::os("bring the loopback interface up", error))?;
+    root::stage(layout)
+}
+
+/// Ends everything that was started since [`stage`], and leaves the throwaway root.
+pub async fn seal(agent: &Agent) -> Result<(), Fail> {
+    if agent.life() != Life::Staged {
+        return Err(Fail::wrong_state("the agent is not staged"));
+    }
+    power::kill_processes(agent).await;
+    if let Some(rehearsal) = agent.rehearsal.take() {
+        rehearsal.end()?;
+    }
+    agent.set_life(Life::Sealed);
+    Ok(())
+}
+
+/// Sets the wall clock.
+pub fn set_clock(agent: &Agent, request: SetClock) -> Result<(), Fail> {
+    agent.require_root()?;
+    match agent.mode {
+        Mode::Init => {
+            identity::set_clock(request.unix_time_ns).map_err(|error| Fail::os("set the clock", error))
+        }
+        // It is the host's, and right.
+        Mode::Process { .. } => Ok(()),
+    }
+}
+
+fn no_root_here() -> Fail {
+    Fail::new(FailureKind::Unsupported, "an agent that is an ordinary process cannot change its root")
 }

@@ -1,21 +1,34 @@
-//! Puts the root together and moves into it.
+//! Puts the root together and moves into it, in two steps.
 //!
-//! The image is the lower layer of an overlay, a directory on the writable disk the upper one. Both stay mounted in the
-//! initramfs that is left behind, out of everyone's sight. What goes into the new root is done after the move, so that
-//! an absolute link in the image means what it says.
+//! 1. [`stage`] does what does not need the writable disk: it finds the disks, and mounts the image, the kernel's modules
+//!    and the file systems that live in memory. A template does this before its memory is taken, so its clones need not.
+//! 2. [`join`] mounts the writable disk and joins it with the image by an overlay, moves there, and brings along what was
+//!    staged.
+//!
+//! The overlay's layers, from the top: a directory of the writable disk; the names of this machine, in the initramfs, so that
+//! they need not be written to the disk at every start; the image. All of them stay mounted in the initramfs that is left
+//! behind, out of everyone's sight. What goes into the new root is put there after the move, so that an absolute link in the
+//! image means what it says.
+//!
+//! Between the two steps a template may [`rehearse`]: it joins disk and image for a while, lives there, and leaves them
+//! again ([`Rehearsal::end`]).
 
 use std::ffi::CStr;
 use std::fs;
-use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use pyro_protocol::WORKSPACE_DIR;
 use pyro_protocol::v1::{Configure, FailureKind, Root};
-use rustix::fs::{Mode, OFlags};
-use rustix::mount::{MountFlags, mount, mount_bind, mount_move};
-use rustix::process::{chdir, chroot};
+use rustix::fd::OwnedFd;
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    MountFlags, MoveMountFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_move,
+    move_mount, unmount,
+};
+use rustix::process::{chdir, chroot, fchdir};
 
 use crate::agent::Agent;
 use crate::fail::Fail;
@@ -25,48 +38,135 @@ const DISK_DEADLINE: Duration = Duration::from_secs(5);
 const DISK_POLL: Duration = Duration::from_millis(2);
 
 const IMAGE_DIR: &str = "/image";
+const NAMES_DIR: &str = "/names";
 const SCRATCH_DIR: &str = "/scratch";
 const ROOT_DIR: &str = "/root";
+/// Where the module tree is staged; the initramfs has its few modules in `/modules`.
+const STAGED_MODULES_DIR: &str = "/module-tree";
 const MODULES_DIR: &str = "/usr/lib/modules";
 
 /// No index and no metadata-only copies: the upper layer must stand alone when it is copied or looked at. Renaming a
 /// directory of the image works, as on any other file system.
-const OVERLAY_OPTIONS: &CStr =
-    c"lowerdir=/image,upperdir=/scratch/upper,workdir=/scratch/work,index=off,metacopy=off,redirect_dir=on,xino=auto";
+const OVERLAY_OPTIONS: &CStr = c"lowerdir=/names:/image,upperdir=/scratch/upper,workdir=/scratch/work,index=off,metacopy=off,redirect_dir=on,xino=auto,uuid=null";
 
 const PSEUDO: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
+const IN_MEMORY: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
 
-/// Mounts what `layout` names, makes it the root, and fills in what a root needs.
-pub fn assemble(agent: &Agent, request: &Configure, layout: &Root) -> Result<(), Fail> {
-    let image = wait_for_disk(&layout.image_serial)?;
-    let scratch = wait_for_disk(&layout.scratch_serial)?;
-    let modules = match layout.modules_serial.as_str() {
-        "" => None,
-        serial => Some(wait_for_disk(serial)?),
-    };
-    for directory in [IMAGE_DIR, SCRATCH_DIR, ROOT_DIR] {
-        create_directory(Path::new(directory))?;
+/// What is staged, each with all that is mounted below it: where it is in the initramfs, and where it goes in the root.
+const STAGED: [(&str, &str); 5] = [
+    ("/dev", "/dev"),
+    ("/proc", "/proc"),
+    ("/sys", "/sys"),
+    ("/run", "/run"),
+    (STAGED_MODULES_DIR, MODULES_DIR),
+];
+
+/// A staged root.
+#[derive(Debug)]
+pub struct Staged {
+    /// The device of the writable disk, which nothing has touched.
+    scratch: PathBuf,
+}
+
+/// Does what does not need the writable disk. There may be no module tree: then its serial is empty.
+pub fn stage(layout: &Root) -> Result<Staged, Fail> {
+    let mounts: [(&str, &str, MountFlags, Option<&CStr>); 4] = [
+        ("/dev/pts", "devpts", MountFlags::NOSUID | MountFlags::NOEXEC, Some(c"gid=5,mode=620,ptmxmode=666")),
+        ("/dev/shm", "tmpfs", IN_MEMORY, Some(c"mode=1777")),
+        ("/run", "tmpfs", IN_MEMORY, Some(c"mode=0755")),
+        ("/sys/fs/cgroup", "cgroup2", PSEUDO, None),
+    ];
+    for (target, kind, flags, options) in mounts {
+        attach(Path::new(kind), target, kind, flags, options)?;
     }
-    attach(&image, IMAGE_DIR, "erofs", MountFlags::RDONLY, None)?;
-    attach(&scratch, SCRATCH_DIR, "ext4", MountFlags::NOATIME, None)?;
-    let handle = rustix::fs::open(SCRATCH_DIR, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|error| Fail::os("open the writable disk", error))?;
-    agent.scratch.replace(Some(handle));
+    for (link, target) in [("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")] {
+        // devtmpfs may hold them already.
+        let _ = symlink(format!("/proc/self/fd{target}"), Path::new("/dev").join(link));
+    }
+    create_directory(&Path::new(NAMES_DIR).join("etc"))?;
+    attach(&wait_for_disk(&layout.image_serial)?, IMAGE_DIR, "erofs", MountFlags::RDONLY, None)?;
+    if !layout.modules_serial.is_empty() {
+        let modules = wait_for_disk(&layout.modules_serial)?;
+        attach(&modules, STAGED_MODULES_DIR, "erofs", MountFlags::RDONLY | IN_MEMORY, None)?;
+    }
+    Ok(Staged { scratch: wait_for_disk(&layout.scratch_serial)? })
+}
+
+/// Joins the staged image and the writable disk, makes that the root, and fills in what a root needs.
+pub fn join(agent: &Agent, staged: &Staged, request: &Configure) -> Result<(), Fail> {
+    write_names(request)?;
+    mount_overlay(staged)?;
+    agent.scratch.replace(Some(open_directory(SCRATCH_DIR)?));
+    let mounted: Vec<_> = STAGED.iter().filter_map(|(from, to)| Some((open_staged(from)?, *to))).collect();
+    switch_root()?;
+    for (mounted, target) in mounted {
+        bring_along(&mounted, target)?;
+    }
+    fill_in()
+}
+
+/// A template's stay in a root that is joined like its clones' will be, so that what they will do was done before.
+#[derive(Debug)]
+pub struct Rehearsal {
+    initramfs: OwnedFd,
+}
+
+/// Joins the staged image and the writable disk, and moves in for a while.
+pub fn rehearse(staged: &Staged) -> Result<Rehearsal, Fail> {
+    let initramfs = open_directory("/")?;
+    mount_overlay(staged)?;
+    for (mounted, target) in STAGED.iter().filter(|(mounted, _)| open_staged(mounted).is_some()) {
+        let target = format!("{ROOT_DIR}{target}");
+        with_directory(&target, || mount_bind_recursive(*mounted, &target))
+            .map_err(|error| Fail::os(&format!("bind {mounted} to {target}"), error))?;
+    }
+    chdir(ROOT_DIR)
+        .and_then(|()| chroot("."))
+        .map_err(|error| Fail::os("enter the root for a rehearsal", error))?;
+    fill_in()?;
+    Ok(Rehearsal { initramfs })
+}
+
+impl Rehearsal {
+    /// Moves out, and takes the root apart again: nothing of the writable disk is mounted then, which a second mount of a
+    /// clone's would otherwise find in memory.
+    pub fn end(self) -> Result<(), Fail> {
+        fchdir(&self.initramfs)
+            .and_then(|()| chroot("."))
+            .map_err(|error| Fail::os("leave the root after a rehearsal", error))?;
+        for (_, target) in STAGED.iter().rev() {
+            // What was bound is only detached here, not unmounted; what was not staged is not there.
+            let _ = unmount(format!("{ROOT_DIR}{target}"), UnmountFlags::DETACH);
+        }
+        for target in [ROOT_DIR, SCRATCH_DIR] {
+            unmount(target, UnmountFlags::empty())
+                .map_err(|error| Fail::os(&format!("unmount {target} after a rehearsal"), error))?;
+        }
+        remove_initramfs_files();
+        Ok(())
+    }
+}
+
+fn mount_overlay(staged: &Staged) -> Result<(), Fail> {
+    attach(&staged.scratch, SCRATCH_DIR, "ext4", MountFlags::NOATIME, None)?;
+    let overlay =
+        || attach(Path::new("overlay"), ROOT_DIR, "overlay", MountFlags::NOATIME, Some(OVERLAY_OPTIONS));
+    if Path::new("/scratch/upper").is_dir() {
+        return overlay();
+    }
     for directory in ["/scratch/upper", "/scratch/work"] {
         create_directory(Path::new(directory))?;
     }
-    attach(Path::new("overlay"), ROOT_DIR, "overlay", MountFlags::NOATIME, Some(OVERLAY_OPTIONS))?;
-    switch_root()?;
-    attach_the_rest(modules.as_deref())?;
-    write_names(request)
+    overlay()
 }
 
-/// Every virtio disk, as "device:serial".
-pub fn describe_disks() -> Vec<String> {
-    let described = disks().map(|(name, serial)| format!("{name}:{serial}"));
-    let mut described: Vec<_> = described.collect();
-    described.sort();
-    described
+/// What a root needs and an image may lack.
+fn fill_in() -> Result<(), Fail> {
+    offer_modules_in_lib()?;
+    for (directory, mode) in [("/tmp", 0o1777), (WORKSPACE_DIR, 0o755)] {
+        ensure_directory(Path::new(directory), mode)?;
+    }
+    Ok(())
 }
 
 fn disks() -> impl Iterator<Item = (String, String)> {
@@ -89,13 +189,15 @@ fn wait_for_disk(serial: &str) -> Result<PathBuf, Fail> {
             }
         }
         if started.elapsed() > DISK_DEADLINE {
-            let message = format!("no disk has the serial {serial:?}; there are {:?}", describe_disks());
+            let present: Vec<_> = disks().map(|(_, serial)| serial).collect();
+            let message = format!("no disk has the serial {serial:?}; there are {present:?}");
             return Err(Fail::new(FailureKind::NotFound, message));
         }
         std::thread::sleep(DISK_POLL);
     }
 }
 
+/// Mounts `source` on `target`, which is created where it is missing.
 fn attach(
     source: &Path,
     target: &str,
@@ -103,8 +205,34 @@ fn attach(
     flags: MountFlags,
     options: Option<&CStr>,
 ) -> Result<(), Fail> {
-    mount(source, target, kind, flags, options)
+    with_directory(target, || mount(source, target, kind, flags, options))
         .map_err(|error| Fail::os(&format!("mount {} ({kind}) on {target}", source.display()), error))
+}
+
+/// Does `work`, once more with `directory` created where it was missing: it rarely is, and looking costs time at every
+/// start.
+fn with_directory(directory: &str, work: impl Fn() -> Result<(), Errno>) -> Result<(), Errno> {
+    match work() {
+        Err(Errno::NOENT) if fs::create_dir_all(directory).is_ok() => work(),
+        other => other,
+    }
+}
+
+fn open_directory(path: &str) -> Result<OwnedFd, Fail> {
+    rustix::fs::open(path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| Fail::os(&format!("open {path}"), error))
+}
+
+/// `None` where nothing is staged: a root may do without modules.
+fn open_staged(path: &str) -> Option<OwnedFd> {
+    rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()
+}
+
+/// Moves what is `mounted` in the initramfs to `target` in the root.
+fn bring_along(mounted: &OwnedFd, target: &str) -> Result<(), Fail> {
+    let from_descriptor = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    with_directory(target, || move_mount(mounted, c"", CWD, target, from_descriptor))
+        .map_err(|error| Fail::os(&format!("move {target} into the root"), error))
 }
 
 /// Creates `directory` and its parents unless it is there; the agent's umask makes it 0755.
@@ -112,22 +240,20 @@ fn create_directory(directory: &Path) -> Result<(), Fail> {
     fs::create_dir_all(directory).map_err(|error| Fail::os(&format!("create {}", directory.display()), error))
 }
 
-/// Leaves the initramfs as switch_root(8) does, freeing the memory of what lies in it.
+/// Leaves the initramfs as switch_root(8) does.
 fn switch_root() -> Result<(), Fail> {
-    for directory in ["dev", "proc", "sys"] {
-        let target = Path::new(ROOT_DIR).join(directory);
-        create_directory(&target)?;
-        mount_move(Path::new("/").join(directory), &target)
-            .map_err(|error| Fail::os(&format!("move /{directory}"), error))?;
-    }
-    if let Ok(initramfs) = fs::metadata("/") {
-        remove_files(Path::new("/"), initramfs.dev());
-    }
     chdir(ROOT_DIR)
         .and_then(|()| mount_move(".", "/"))
         .and_then(|()| chroot("."))
         .and_then(|()| chdir("/"))
         .map_err(|error| Fail::os("switch to the new root", error))
+}
+
+/// Frees the memory of what lies in the initramfs.
+fn remove_initramfs_files() {
+    if let Ok(initramfs) = fs::metadata("/") {
+        remove_files(Path::new("/"), initramfs.dev());
+    }
 }
 
 /// Removes the files below `directory` that are on `device`. What cannot be removed just stays in memory.
@@ -148,66 +274,39 @@ fn remove_files(directory: &Path, device: u64) {
     }
 }
 
-fn attach_the_rest(modules: Option<&Path>) -> Result<(), Fail> {
-    let in_memory = MountFlags::NOSUID | MountFlags::NODEV;
-    let mounts: [(&str, &str, MountFlags, Option<&CStr>); 4] = [
-        ("/dev/pts", "devpts", MountFlags::NOSUID | MountFlags::NOEXEC, Some(c"gid=5,mode=620,ptmxmode=666")),
-        ("/dev/shm", "tmpfs", in_memory, Some(c"mode=1777")),
-        ("/run", "tmpfs", in_memory, Some(c"mode=0755")),
-        ("/sys/fs/cgroup", "cgroup2", PSEUDO, None),
-    ];
-    for (target, kind, flags, options) in mounts {
-        create_directory(Path::new(target))?;
-        attach(Path::new(kind), target, kind, flags, options)?;
+/// Makes sure that `directory` is there with `mode`, writing only where it is not.
+fn ensure_directory(directory: &Path, mode: u32) -> Result<(), Fail> {
+    const PERMISSIONS: u32 = 0o7777;
+    if directory.metadata().is_ok_and(|found| found.is_dir() && found.mode() & PERMISSIONS == mode) {
+        return Ok(());
     }
-    for (link, target) in [("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")] {
-        // devtmpfs may hold them already.
-        let _ = symlink(format!("/proc/self/fd{target}"), Path::new("/dev").join(link));
-    }
-    if let Some(modules) = modules {
-        create_directory(Path::new(MODULES_DIR))?;
-        attach(modules, MODULES_DIR, "erofs", MountFlags::RDONLY | in_memory, None)?;
-        offer_modules_in_lib()?;
-    }
-    for (directory, mode) in [("/tmp", 0o1777), (WORKSPACE_DIR, 0o755)] {
-        create_directory(Path::new(directory))?;
-        fs::set_permissions(directory, fs::Permissions::from_mode(mode))
-            .map_err(|error| Fail::os(&format!("set the mode of {directory}"), error))?;
-    }
-    Ok(())
+    create_directory(directory)?;
+    fs::set_permissions(directory, fs::Permissions::from_mode(mode))
+        .map_err(|error| Fail::os(&format!("set the mode of {}", directory.display()), error))
 }
 
 /// Some distributions keep `/lib` apart from `/usr/lib`, and look for modules in the former.
 fn offer_modules_in_lib() -> Result<(), Fail> {
     let in_lib = Path::new("/lib/modules");
-    if fs::canonicalize("/lib").is_ok_and(|lib| lib == Path::new("/usr/lib")) {
+    let merged =
+        fs::read_link("/lib").is_ok_and(|lib| lib == Path::new("usr/lib") || lib == Path::new("/usr/lib"));
+    if merged || !Path::new(MODULES_DIR).is_dir() {
         return Ok(());
     }
     create_directory(in_lib)?;
     mount_bind(MODULES_DIR, in_lib).map_err(|error| Fail::os("bind the modules to /lib/modules", error))
 }
 
+/// Writes the names of this machine to the layer below the writable disk: a disk that has names of its own keeps them.
 fn write_names(request: &Configure) -> Result<(), Fail> {
     let Configure { hostname, machine_id, .. } = request;
-    create_directory(Path::new("/etc"))?;
     let hosts =
         format!("127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.1.1 {hostname}\n");
-    let files = [
-        ("/etc/machine-id", format!("{machine_id}\n")),
-        ("/etc/hostname", format!("{hostname}\n")),
-        ("/etc/hosts", hosts),
-    ];
-    for (path, text) in files {
-        replace(Path::new(path), &text).map_err(|error| Fail::os(&format!("write {path}"), error))?;
+    let files =
+        [("machine-id", format!("{machine_id}\n")), ("hostname", format!("{hostname}\n")), ("hosts", hosts)];
+    for (name, text) in files {
+        let path = Path::new(NAMES_DIR).join("etc").join(name);
+        fs::write(&path, text).map_err(|error| Fail::os(&format!("write {}", path.display()), error))?;
     }
     Ok(())
-}
-
-/// Writes `text` as a file of its own, also where the image has a link to somewhere else.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    fs::write(path, text)
 }

@@ -52,6 +52,16 @@ fn text(readiness: &Readiness) -> String {
         format!("cache:        {}", readiness.cache_dir.display()),
         format!("catalog:      {}", readiness.catalog_version),
         format!("environment:  {} is {}", environment.name, environment.state.as_str()),
+        format!(
+            "daily loop:   {}{}",
+            environment.daily_loop.as_str(),
+            because(environment.stale_reason.as_deref())
+        ),
+        format!(
+            "starts:       {}{}",
+            environment.next_start.as_str(),
+            because(environment.cold_start_reason.as_deref())
+        ),
     ];
     for issue in &readiness.issues {
         lines.push(format!("issue:        {}", issue.problem));
@@ -59,4 +69,8 @@ fn text(readiness: &Readiness) -> String {
     }
     lines.push(format!("next:         {}", readiness.next_command));
     lines.join("\n") + "\n"
+}
+
+fn because(reason: Option<&str>) -> String {
+    reason.map(|reason| format!(" ({reason})")).unwrap_or_default()
 }

@@ -4,8 +4,10 @@ mod completions;
 mod demo;
 mod doctor;
 mod env;
+mod prepare;
 mod run;
 mod runtime;
+mod template_build;
 
 use crate::printer::{OutputFailed, Printer};
 use crate::{reference, signals};
@@ -23,8 +25,8 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Disposable Linux workspaces in microVMs, for coding agents.
 ///
-/// The one path: `pyro doctor` (can this host run guests?), `pyro env pull debian:12` (get an environment),
-/// `pyro run debian:12 -- git --version` (run a command in a guest of its own).
+/// The one path: `pyro doctor` (can this host run guests?), `pyro prepare debian:12` (get an environment, and make it start
+/// fast), `pyro run debian:12 -- git --version` (run a command in a guest of its own).
 #[derive(Debug, Parser)]
 #[command(name = "pyro", version, propagate_version = true, max_term_width = 100)]
 pub struct Arguments {
@@ -35,11 +37,14 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Doctor(doctor::Arguments),
+    Prepare(prepare::Arguments),
     Env(env::Arguments),
     Run(run::Arguments),
     Demo(demo::Arguments),
     Runtime(runtime::Arguments),
     Completions(completions::Arguments),
+    #[command(hide = true)]
+    TemplateBuild(template_build::Arguments),
     #[command(hide = true)]
     Reference(reference::Arguments),
 }
@@ -48,11 +53,12 @@ impl Command {
     fn json(&self) -> bool {
         match self {
             Self::Doctor(arguments) => arguments.json,
+            Self::Prepare(arguments) => arguments.json,
             Self::Env(arguments) => arguments.json(),
             Self::Run(arguments) => arguments.json,
             Self::Demo(arguments) => arguments.json,
             Self::Runtime(arguments) => arguments.json(),
-            Self::Completions(_) | Self::Reference(_) => false,
+            Self::Completions(_) | Self::TemplateBuild(_) | Self::Reference(_) => false,
         }
     }
 
@@ -86,6 +92,8 @@ pub async fn run(arguments: Arguments) -> ExitCode {
 async fn dispatch(command: Command, printer: Printer) -> Result<u8> {
     match command {
         Command::Doctor(arguments) => doctor::run(arguments, printer).await,
+        Command::Prepare(arguments) => prepare::run(arguments, printer).await,
+        Command::TemplateBuild(arguments) => template_build::run(arguments).await,
         Command::Env(arguments) => env::run(arguments, printer).await,
         Command::Run(arguments) => run::run(arguments, printer).await,
         Command::Demo(arguments) => demo::run(arguments, printer).await,

@@ -51,7 +51,7 @@ impl OwnCopy {
         assert_eq!(listed["environments"][0]["state"], "broken", "{listed}");
         let doctor = self.pyro(&["doctor", "--json"]).run().json();
         assert_eq!(doctor["environment"]["state"], "broken", "{doctor}");
-        assert_eq!(doctor["next_command"], "pyro env pull debian:12");
+        assert_eq!(doctor["next_command"], "pyro prepare debian:12");
         let issues = doctor["issues"].as_array().unwrap();
         let named =
             |issue: &pyro_testkit::Value| issue["problem"].as_str().is_some_and(|text| text.contains(what));

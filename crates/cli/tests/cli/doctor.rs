@@ -25,7 +25,7 @@ fn a_host_that_is_ready_is_reported_with_its_proofs() {
     assert_eq!(report["environment"]["state"], "installed");
     assert!(report["cache_dir"].as_str().is_some_and(|path| path.ends_with("pyro/environments")));
     assert!(report["catalog_version"].is_string() && report["networking"].is_array());
-    assert_eq!(report["next_command"], "pyro run debian:12 -- git --version");
+    assert_eq!(report["next_command"], "pyro prepare debian:12", "it was never prepared for this home");
 }
 
 #[test]
@@ -44,6 +44,8 @@ fn the_report_for_people_says_the_same() {
         "cache",
         "catalog",
         "environment",
+        "daily loop",
+        "starts",
     ];
     for field in expected {
         assert!(fields.contains(&field), "{field} is missing:\n{text}");

@@ -2,7 +2,7 @@
 
 use crate::{DEBIAN, SUITE};
 use pyro::vm::lifecycle::{CreateVm, VmExec, VmState};
-use pyro::{Dirs, FetchOptions, OutputMode, Pyro, PyroError, Settings, Silent, VmId};
+use pyro::{Dirs, FetchOptions, OutputMode, Pyro, PyroError, Settings, Silent, TemplatePolicy, VmId};
 use pyro_testkit::Home;
 use std::ffi::OsString;
 use std::future::Future;
@@ -23,7 +23,9 @@ fn prepared() -> (Home, Pyro) {
         }
     };
     let dirs = Dirs::resolve(&lookup).unwrap();
-    let pyro = Pyro::new(Settings { dirs, progress: Arc::new(Silent), source: FetchOptions::default() });
+    let (progress, source) = (Arc::new(Silent), FetchOptions::default());
+    let pyro =
+        Pyro::new(Settings { dirs, progress, source, templates: TemplatePolicy::Manual, program: None });
     (home, pyro)
 }
 

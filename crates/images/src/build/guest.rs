@@ -5,7 +5,7 @@ use super::{Builder, Origin, on};
 use crate::{ImagesError, Recipe};
 use pyro_protocol::serial;
 use pyro_vmm::guest::{ExecEvent, ExecRequest, ExitStatus, Identity};
-use pyro_vmm::{Disk, Guest, Machine, MachineSpec, MemMib, VcpuCount, VmmError};
+use pyro_vmm::{Disk, Guest, Machine, MachineSpec, MemMib, Start, VcpuCount, VmmError};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -74,6 +74,7 @@ fn specification(
             writable(scratch, serial::SCRATCH),
             writable(output, OUTPUT_SERIAL),
         ],
+        start: Start::Boot,
         directory: work.to_owned(),
     })
 }

@@ -14,11 +14,11 @@ mod bootstrap;
 mod guest;
 mod image;
 
-use crate::store::{EnvironmentStore, Manifest, PackageRecord, Stamp, digest_of};
+use crate::store::{EnvironmentStore, Manifest, PackageRecord, digest_of};
 use crate::{CATALOG_VERSION, Environment, ImagesError, Recipe, Status};
 use jiff::Timestamp;
 use pyro_runtime::debian::{Priority, without_credentials};
-use pyro_runtime::fs::{FsError, create_dir_all, remove_all};
+use pyro_runtime::fs::{FsError, Stamp, create_dir_all, remove_all};
 use pyro_runtime::lock::FileLock;
 use pyro_runtime::{Archive, Bundle, DebianError, Dirs, Fetcher, Package, Progress, debian::FetchOptions};
 use pyro_vmm::Engine;

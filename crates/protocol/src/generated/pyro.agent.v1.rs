@@ -4,7 +4,7 @@ pub struct Request {
     /// The generation the host speaks; the agent refuses one it does not know.
     #[prost(uint32, tag = "1")]
     pub generation: u32,
-    #[prost(oneof = "request::Call", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "request::Call", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
     pub call: ::core::option::Option<request::Call>,
 }
 /// Nested message and enum types in `Request`.
@@ -29,6 +29,12 @@ pub mod request {
         Sync(super::Sync),
         #[prost(message, tag = "10")]
         Shutdown(super::Shutdown),
+        #[prost(message, tag = "11")]
+        Stage(super::Stage),
+        #[prost(message, tag = "12")]
+        Seal(super::Seal),
+        #[prost(message, tag = "13")]
+        SetClock(super::SetClock),
     }
 }
 /// Every reply of every call. Which ones a call sends, in which order, is written at its request.
@@ -135,7 +141,7 @@ pub struct Configure {
     /// 32 lower-case hexadecimal digits for /etc/machine-id.
     #[prost(string, tag = "4")]
     pub machine_id: ::prost::alloc::string::String,
-    /// How the root is put together; absent for an agent that runs as an ordinary process.
+    /// How the root is put together; absent for an agent that runs as an ordinary process, and of no account after Stage.
     #[prost(message, optional, tag = "5")]
     pub root: ::core::option::Option<Root>,
 }
@@ -152,14 +158,30 @@ pub struct Root {
     #[prost(string, tag = "3")]
     pub modules_serial: ::prost::alloc::string::String,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Configured {
-    /// Disks that the guest sees, as "device:serial", for diagnosis.
-    #[prost(string, repeated, tag = "1")]
-    pub disks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Microseconds the agent spent: identity, root, total.
-    #[prost(uint64, tag = "2")]
+    /// Microseconds the agent spent.
+    #[prost(uint64, tag = "1")]
     pub total_us: u64,
+}
+/// Prepares a guest whose memory will be taken as a template. Everything of its root is mounted as Configure would, and the
+/// agent moves in, so that exec is legal and what clones will do can be rehearsed; Seal then unmounts the writable disk again.
+/// Once, before Configure. Replies: Done.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Stage {
+    #[prost(message, optional, tag = "1")]
+    pub root: ::core::option::Option<Root>,
+}
+/// Ends every process and undoes what Stage did with the writable disk: after this nothing but Configure is to be asked of
+/// the guest and its clones, whose writable disk may be another. Replies: Done.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Seal {}
+/// Sets the wall clock of a configured guest. Replies: Done.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetClock {
+    /// Nanoseconds since the Unix epoch at the moment of arrival, as well as the host can tell.
+    #[prost(uint64, tag = "1")]
+    pub unix_time_ns: u64,
 }
 /// Runs one command, without a shell. Replies: Started, then Output and at last Exited; or Failure.
 /// Input: data and end for standard input (ignored unless `stdin`), signal.

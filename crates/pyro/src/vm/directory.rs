@@ -18,14 +18,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An existing directory, removed with all its files when dropped.
 #[derive(Debug)]
-pub(super) struct VmDirectory {
+pub(crate) struct VmDirectory {
     path: PathBuf,
     _lock: FileLock,
 }
 
 impl VmDirectory {
     /// Makes the directory of `id` below `vms`, after sweeping what dead processes left there.
-    pub(super) fn create(vms: &Path, id: &VmId) -> Result<Self, PyroError> {
+    pub(crate) fn create(vms: &Path, id: &VmId) -> Result<Self, PyroError> {
         create_dir_all(vms)?;
         let _turn = FileLock::acquire(&vms.join(LOCK), PATIENCE, &|| {})?;
         sweep(vms);
@@ -35,7 +35,7 @@ impl VmDirectory {
         Ok(Self { path, _lock: lock })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }

@@ -154,7 +154,10 @@ impl Pyro {
         let mut life = vm.life.lock().await;
         life.require(id, "start", VmState::Created)?;
         let prepared = self.prepare_start(&vm.shape).await?;
-        let running = prepared.start(id, &vm.shape, life.directory.path()).await?;
+        let running = prepared.start(id, &vm.shape, life.directory.path(), self.progress()).await?;
+        if let Some(unusable) = &running.no_template {
+            self.make_template_later(&vm.shape, unusable);
+        }
         life.engine = Some(running.capabilities.engine);
         life.running = Some(running);
         life.state = VmState::Started;

@@ -10,11 +10,16 @@ pub mod lifecycle;
 mod output;
 mod run;
 mod start;
+mod throwaway;
 
+pub(crate) use directory::VmDirectory;
 pub(crate) use lifecycle::Registry;
 pub use lifecycle::{CreateVm, NetworkInfo, Reaped, VmExec, VmState, VmStatus};
 pub use output::{OutputChunk, OutputMode};
 pub use run::{Cleanup, RunRequest, RunResult, Timings};
+pub use start::StartKind;
+pub(crate) use start::{Prepared, Shape};
+pub use throwaway::Throwaway;
 
 use crate::PyroError;
 use serde::Serialize;

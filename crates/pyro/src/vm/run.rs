@@ -1,10 +1,11 @@
 //! `run`: create, start, execute, delete, in one call.
 
 use super::output::{Captured, OutputChunk, OutputMode};
-use super::start::{Prepared, Running, Shape, StartTimings};
+use super::start::{Prepared, Running, Shape, StartKind, StartTimings};
 use super::{
     DEFAULT_MEM_MIB, DEFAULT_TIMEOUT_SECONDS, DEFAULT_TTL_SECONDS, DEFAULT_VCPU_COUNT, VmId, seconds,
 };
+use crate::template::Unusable;
 use crate::{Pyro, PyroError};
 use pyro_protocol::limits::MAX_ARGUMENT_BYTES;
 use pyro_protocol::v1::FailureKind;
@@ -71,6 +72,11 @@ pub struct RunResult {
     pub execution_mode: ExecutionMode,
     /// Name of the engine.
     pub engine: &'static str,
+    /// How its machine came up.
+    pub start: StartKind,
+    /// Why its machine did not come up from a template, where it could have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cold_start_reason: Option<String>,
     /// Why it ran on the host, where it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fallback_reason: Option<String>,
@@ -108,7 +114,7 @@ pub struct Timings {
     pub create_ms: u64,
     /// Starting the VMM.
     pub launch_ms: u64,
-    /// From there to the agent's first answer.
+    /// From there to the agent's first answer: booting, or being restored.
     pub boot_ms: u64,
     /// Identity and root.
     pub configure_ms: u64,
@@ -143,6 +149,9 @@ impl Pyro {
         if ran_on.is_isolated() {
             self.record_proof().await;
         }
+        if let Some(unusable) = &ran_on.no_template {
+            self.make_template_later(&shape, unusable);
+        }
         spans.prepare = prepare;
         spans.total = begun.elapsed();
         Ok(outcome.into_result(request, id, ran_on, &spans))
@@ -163,7 +172,7 @@ impl Pyro {
         let directory = self.vm_directory(id).await?;
         let create = creating.elapsed();
         self.progress().phase(&format!("start vm_id={id}"));
-        let running = prepared.start(id, shape, directory.path()).await?;
+        let running = prepared.start(id, shape, directory.path(), self.progress()).await?;
         self.progress().phase(&format!("execute vm_id={id}"));
         let executing = Instant::now();
         let executed = execute(&running.guest, command, timeout, output).await;
@@ -202,11 +211,18 @@ pub(super) struct Spans {
 pub(super) struct RanOn {
     capabilities: Capabilities,
     fallback: Option<String>,
+    start: StartKind,
+    no_template: Option<Unusable>,
 }
 
 impl RanOn {
     pub(super) fn of(running: &Running) -> Self {
-        Self { capabilities: running.capabilities.clone(), fallback: running.fallback.clone() }
+        Self {
+            capabilities: running.capabilities.clone(),
+            fallback: running.fallback.clone(),
+            start: running.start,
+            no_template: running.no_template.clone(),
+        }
     }
 
     pub(super) fn is_isolated(&self) -> bool {
@@ -291,6 +307,11 @@ impl Sink {
 }
 
 impl Outcome {
+    /// The exit code, and what was kept of standard output.
+    pub(super) fn into_code_and_stdout(self) -> (u8, String) {
+        (self.status.exit_code, self.stdout.finish().text)
+    }
+
     pub(super) fn into_result(
         self,
         request: RunRequest,
@@ -313,6 +334,8 @@ impl Outcome {
             duration_ms: milliseconds(self.status.duration),
             execution_mode: ran_on.capabilities.execution_mode,
             engine: ran_on.capabilities.engine,
+            start: ran_on.start,
+            cold_start_reason: ran_on.no_template.map(|unusable| unusable.to_string()),
             fallback_reason: ran_on.fallback,
             cleanup: Cleanup { deleted: true, reason: "post_exec_cleanup", vm_id },
             timings: spans.timings(),

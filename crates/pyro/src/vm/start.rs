@@ -1,38 +1,43 @@
 //! From a request to a guest that is ready for a command.
 
 use crate::engine::blocking;
+use crate::template::{self, Template, TemplateKey, TemplatePolicy, TemplateStore, Unusable};
 use crate::vm::VmId;
 use crate::vm::directory::VmDirectory;
 use crate::{Pyro, PyroError};
+use jiff::Timestamp;
 use pyro_images::Recipe;
 use pyro_protocol::error::{Diagnostic, ErrorKind, chain};
 use pyro_protocol::serial;
-use pyro_runtime::Bundle;
-use pyro_runtime::fs::copy_sparse;
+use pyro_runtime::fs::{copy_sparse, remove_all};
+use pyro_runtime::{Bundle, Progress};
 use pyro_vmm::guest::Identity;
 use pyro_vmm::host_compat::HostCompat;
-use pyro_vmm::{Capabilities, Disk, Engine, Guest, Machine, MachineSpec, MemMib, VcpuCount};
+use pyro_vmm::{Capabilities, Disk, Engine, Guest, Machine, MachineSpec, MemMib, Start, VcpuCount};
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a guest may take from its start to its agent's first answer.
 const BOOT_DEADLINE: Duration = Duration::from_mins(1);
+/// How long a restored guest's agent may take to answer: a tenth of a second alone, longer beside many others.
+const RESTORE_DEADLINE: Duration = Duration::from_secs(10);
 /// Virtual CPUs beyond the host's come up one after the other, which in software emulation takes seconds for each.
 const BOOT_DEADLINE_PER_VCPU: Duration = Duration::from_secs(6);
 
 /// What a machine is to be, checked.
 #[derive(Debug, Clone)]
-pub(super) struct Shape {
-    pub(super) environment: &'static Recipe,
-    pub(super) vcpus: VcpuCount,
-    pub(super) memory: MemMib,
-    pub(super) allow_host_compat: bool,
+pub(crate) struct Shape {
+    pub(crate) environment: &'static Recipe,
+    pub(crate) vcpus: VcpuCount,
+    pub(crate) memory: MemMib,
+    pub(crate) allow_host_compat: bool,
 }
 
 impl Shape {
     /// Fails when the environment is unknown or a number is out of its range.
-    pub(super) fn new(
+    pub(crate) fn new(
         environment: &str,
         vcpu_count: u32,
         mem_mib: u32,
@@ -45,30 +50,69 @@ impl Shape {
             allow_host_compat,
         })
     }
+
+    /// How long a guest of this shape may take to boot.
+    pub(crate) fn boot_deadline(&self) -> Duration {
+        BOOT_DEADLINE + BOOT_DEADLINE_PER_VCPU * self.vcpus.get()
+    }
 }
 
 /// Everything a start needs, installed and probed.
 #[derive(Clone)]
-pub(super) struct Prepared {
+pub(crate) struct Prepared {
     engine: Arc<dyn Engine>,
-    bundle: Option<Arc<Bundle>>,
-    image: Option<PathBuf>,
+    /// `None` when commands run on the host.
+    guest: Option<GuestParts>,
     /// Why it is the host that commands run on.
     fallback: Option<String>,
 }
 
+/// What a guest is made of.
+#[derive(Clone)]
+struct GuestParts {
+    bundle: Arc<Bundle>,
+    image: PathBuf,
+    templates: TemplateStore,
+    /// `None` when no machine is to start from a template.
+    key: Option<TemplateKey>,
+}
+
+/// How a machine came up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StartKind {
+    /// From a template.
+    Warm,
+    /// By booting its kernel.
+    Cold,
+}
+
 /// A machine whose agent has answered and that has its identity and its root.
-pub(super) struct Running {
-    pub(super) guest: Guest,
-    pub(super) machine: Box<dyn Machine>,
-    pub(super) capabilities: Capabilities,
-    pub(super) fallback: Option<String>,
-    pub(super) timings: StartTimings,
+pub(crate) struct Running {
+    pub(crate) guest: Guest,
+    pub(crate) machine: Box<dyn Machine>,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) fallback: Option<String>,
+    pub(crate) timings: StartTimings,
+    /// How it came up.
+    pub(crate) start: StartKind,
+    /// Why it did not come up from a template, where it could have.
+    pub(crate) no_template: Option<Unusable>,
+}
+
+impl StartKind {
+    /// The name in results.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Warm => "warm",
+            Self::Cold => "cold",
+        }
+    }
 }
 
 impl Running {
     /// Ends the machine at once; returns when its VMM is gone.
-    pub(super) async fn end(self) {
+    pub(crate) async fn end(self) {
         drop(self.guest);
         self.machine.kill().await;
     }
@@ -76,16 +120,16 @@ impl Running {
 
 /// Where the time of a start went.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct StartTimings {
-    pub(super) launch: Duration,
-    pub(super) boot: Duration,
-    pub(super) configure: Duration,
+pub(crate) struct StartTimings {
+    pub(crate) launch: Duration,
+    pub(crate) boot: Duration,
+    pub(crate) configure: Duration,
 }
 
 impl Pyro {
     /// Installs and probes what `shape` needs. Fails closed: without a working guest the only other engine is the host
     /// itself, and only where the request allows it. A wrong signature or checksum never leads there.
-    pub(super) async fn prepare_start(&self, shape: &Shape) -> Result<Prepared, PyroError> {
+    pub(crate) async fn prepare_start(&self, shape: &Shape) -> Result<Prepared, PyroError> {
         let error = match self.prepare_guest(shape).await {
             Ok(prepared) => return Ok(prepared),
             Err(error) => error,
@@ -94,50 +138,129 @@ impl Pyro {
             return Err(PyroError::FailedClosed(Box::new(error)));
         }
         self.progress().phase("fall-back execution_mode=host_compat");
-        Ok(Prepared {
-            engine: Arc::new(HostCompat),
-            bundle: None,
-            image: None,
-            fallback: Some(chain(&error)),
-        })
+        Ok(Prepared { engine: Arc::new(HostCompat), guest: None, fallback: Some(chain(&error)) })
     }
 
     async fn prepare_guest(&self, shape: &Shape) -> Result<Prepared, PyroError> {
         let bundle = self.bundle().await?;
         let engine = self.engine().await?;
         let environment = self.environment(shape.environment).await?;
-        Ok(Prepared { engine, bundle: Some(bundle), image: Some(environment.image), fallback: None })
+        let templates = engine.capabilities().snapshot && self.settings.templates != TemplatePolicy::Off;
+        let key = templates
+            .then(|| template::key(&environment, &bundle, engine.as_ref(), shape.vcpus, shape.memory));
+        let guest = GuestParts { bundle, image: environment.image, templates: self.template_store(), key };
+        Ok(Prepared { engine, guest: Some(guest), fallback: None })
     }
 
-    pub(super) async fn vm_directory(&self, id: &VmId) -> Result<VmDirectory, PyroError> {
+    pub(crate) async fn vm_directory(&self, id: &VmId) -> Result<VmDirectory, PyroError> {
         let (vms, id) = (self.dirs().state().join("vms"), id.clone());
         blocking(move || VmDirectory::create(&vms, &id)).await
     }
 }
 
 impl Prepared {
-    /// Starts a machine in `directory`. It is killed when what is returned, or this call's future, is dropped.
-    pub(super) async fn start(
+    /// The key of the template that machines start from; `None` when they do not start from any.
+    pub(crate) fn template_key(&self) -> Option<&TemplateKey> {
+        self.guest.as_ref()?.key.as_ref()
+    }
+
+    /// The template, verified, or why there is none; `None` when machines do not start from any.
+    pub(crate) async fn template(&self) -> Result<Option<Result<Template, Unusable>>, PyroError> {
+        let Some(GuestParts { templates, key: Some(key), .. }) = self.guest.clone() else { return Ok(None) };
+        blocking(move || Ok(Some(templates.open(&key)))).await
+    }
+
+    /// Starts a machine in `directory`, from its template where there is one. It is killed when what is returned, or this
+    /// call's future, is dropped.
+    pub(crate) async fn start(
         &self,
         id: &VmId,
         shape: &Shape,
         directory: &Path,
+        progress: &dyn Progress,
     ) -> Result<Running, PyroError> {
-        let spec = self.specification(id, shape, directory).await?;
-        let with_root = !spec.disks.is_empty();
-        let begun = Instant::now();
-        let mut machine = self.engine.launch(spec).await?;
-        let launch = begun.elapsed();
+        let unusable = match self.template().await? {
+            Some(Ok(template)) => match self.restore(id, shape, directory, &template).await {
+                Ok(running) => return Ok(running),
+                Err(error) => Some(self.reject(&template, &error).await),
+            },
+            Some(Err(unusable)) => Some(unusable),
+            None => None,
+        };
+        if let Some(unusable) = unusable.as_ref().filter(|unusable| **unusable != Unusable::Missing) {
+            progress.phase(&format!("cold-start reason=\"{unusable}\""));
+        }
+        let (machine, launch) = self.launch(id, shape, directory, Start::Boot).await?;
+        let running = self.bring_up(machine, id, shape.boot_deadline(), launch).await?;
+        Ok(Running { start: StartKind::Cold, no_template: unusable, ..running })
+    }
+
+    async fn restore(
+        &self,
+        id: &VmId,
+        shape: &Shape,
+        directory: &Path,
+        template: &Template,
+    ) -> Result<Running, PyroError> {
+        let start = Start::Restore(template.files.clone());
+        let (machine, launch) = self.launch(id, shape, directory, start).await?;
+        self.bring_up(machine, id, RESTORE_DEADLINE, launch).await
+    }
+
+    /// Takes a template that failed out of use; says why there is none now.
+    async fn reject(&self, template: &Template, error: &PyroError) -> Unusable {
+        let why = chain(error);
+        let unusable = Unusable::Rejected { why: why.clone(), at: Timestamp::now() };
+        let Some(GuestParts { templates, key: Some(key), .. }) = self.guest.clone() else { return unusable };
+        let made = template.created_at;
+        let rejected = blocking(move || {
+            // One that took its place meanwhile is not the one that failed.
+            if templates.open(&key).is_ok_and(|present| present.created_at == made) {
+                templates.reject(&key, why)?;
+            }
+            Ok(())
+        });
+        // A cache that cannot be written keeps it; the next start tries it again, and boots as this one does.
+        let _kept = rejected.await;
+        unusable
+    }
+
+    /// Waits for the agent of a machine just launched, and makes the machine what `id` names.
+    async fn bring_up(
+        &self,
+        mut machine: Box<dyn Machine>,
+        id: &VmId,
+        deadline: Duration,
+        launch: Duration,
+    ) -> Result<Running, PyroError> {
         let booting = Instant::now();
-        let deadline = BOOT_DEADLINE + BOOT_DEADLINE_PER_VCPU * shape.vcpus.get();
         let guest = Guest::boot(machine.as_mut(), deadline).await?;
         let boot = booting.elapsed();
         let configuring = Instant::now();
-        let configured = guest.configure(Identity { hostname: id.to_string(), with_root }).await;
-        configured.map_err(|error| error.with_console(machine.as_ref()))?;
-        let configure = configuring.elapsed();
-        let (capabilities, timings) = (self.engine.capabilities(), StartTimings { launch, boot, configure });
-        Ok(Running { guest, machine, capabilities, fallback: self.fallback.clone(), timings })
+        let configured = async {
+            guest.configure(Identity { hostname: id.to_string(), with_root: self.guest.is_some() }).await?;
+            guest.set_clock().await
+        };
+        configured.await.map_err(|error| error.with_console(machine.as_ref()))?;
+        let timings = StartTimings { launch, boot, configure: configuring.elapsed() };
+        let (capabilities, fallback) = (self.engine.capabilities(), self.fallback.clone());
+        let (start, no_template) = (StartKind::Warm, None);
+        Ok(Running { guest, machine, capabilities, fallback, timings, start, no_template })
+    }
+
+    /// Starts the VMM of a machine in `directory`, with a writable disk that holds nothing. Tells how long that took, without
+    /// the disk.
+    pub(crate) async fn launch(
+        &self,
+        id: &VmId,
+        shape: &Shape,
+        directory: &Path,
+        start: Start,
+    ) -> Result<(Box<dyn Machine>, Duration), PyroError> {
+        let spec = self.specification(id, shape, directory, start).await?;
+        let begun = Instant::now();
+        let machine = self.engine.launch(spec).await?;
+        Ok((machine, begun.elapsed()))
     }
 
     async fn specification(
@@ -145,6 +268,7 @@ impl Prepared {
         id: &VmId,
         shape: &Shape,
         directory: &Path,
+        start: Start,
     ) -> Result<MachineSpec, PyroError> {
         let mut spec = MachineSpec {
             name: format!("pyro-{id}"),
@@ -153,20 +277,24 @@ impl Prepared {
             kernel: PathBuf::new(),
             initramfs: PathBuf::new(),
             disks: Vec::new(),
+            start,
             directory: directory.to_owned(),
         };
-        if let (Some(bundle), Some(image)) = (&self.bundle, &self.image) {
+        if let Some(GuestParts { bundle, image, .. }) = self.guest.clone() {
             let scratch = directory.join("scratch.ext4");
             spec.kernel = bundle.kernel_elf();
             spec.disks = vec![
-                shared(image.clone(), serial::IMAGE),
+                shared(image, serial::IMAGE),
                 shared(bundle.modules_image(), serial::MODULES),
                 Disk { path: scratch.clone(), serial: serial::SCRATCH, read_only: false, volatile: true },
             ];
-            let bundle = Arc::clone(bundle);
+            let restored = matches!(spec.start, Start::Restore(_));
             spec.initramfs = blocking(move || {
+                // What an attempt before this one left.
+                remove_all(&scratch)?;
                 copy_sparse(&bundle.scratch_template()?, &scratch)?;
-                Ok(bundle.initramfs()?)
+                // A template brings its own.
+                if restored { Ok(PathBuf::new()) } else { Ok(bundle.initramfs()?) }
             })
             .await?;
         }

@@ -12,7 +12,7 @@ use super::scratch::{self, SCRATCH_DISK_BYTES};
 use crate::digest::Sha256Digest;
 use crate::fs::{FsError, create_dir_all, digest_of_data, set_mode, write_atomic};
 
-const SCRATCH: &str = "scratch.ext4";
+const SCRATCH: &str = "disk.ext4";
 
 fn initramfs_name() -> String {
     format!("initramfs-{}.cpio", Sha256Digest::of(crate::AGENT).short())

@@ -31,6 +31,9 @@ const LIMIT: Duration = Duration::from_mins(1);
 const EXTENDED: &str =
     "assume_storage_prezeroed=1,lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0";
 
+/// What the agent makes on every disk that lacks it. Made here, it costs nothing at a start.
+const DIRECTORIES: [&str; 3] = ["upper", "work", "upper/workspace"];
+
 /// Writes the template to the new file `image`, with the mke2fs of the bundle in `bundle`.
 pub(super) fn write_template(bundle: &Path, image: &Path) -> Result<(), BundleError> {
     File::create_new(image)
@@ -44,5 +47,12 @@ pub(super) fn write_template(bundle: &Path, image: &Path) -> Result<(), BundleEr
         .args(["-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-L", "pyro-scratch"])
         .args(["-U", UUID, "-J", JOURNAL_MIB, "-O", FEATURES, "-E", &extended])
         .arg(image);
-    tool::run(Tool::Mke2fs, &mut command, LIMIT)
+    tool::run(Tool::Mke2fs, &mut command, LIMIT)?;
+    for directory in DIRECTORIES {
+        let mut command = tool::command(bundle, Tool::Debugfs);
+        command.env("SOURCE_DATE_EPOCH", "1").env("E2FSPROGS_FAKE_TIME", "1");
+        command.args(["-w", "-R", &format!("mkdir {directory}")]).arg(image);
+        tool::run(Tool::Debugfs, &mut command, LIMIT)?;
+    }
+    Ok(())
 }

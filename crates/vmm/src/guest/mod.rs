@@ -15,13 +15,18 @@ use crate::{Machine, VmmError};
 use call::Call;
 use connect::StreamOpener;
 use pyro_protocol::v1::{self, reply::Reply, request};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::net::UnixStream;
 
 /// Deadline of calls that only ask.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 /// Deadline of calls that touch disks: putting the root together, flushing it.
 const DISK_DEADLINE: Duration = Duration::from_mins(1);
+
+/// How far a guest's clock may be behind the host's after it was set.
+const CLOCK_TOLERANCE: Duration = Duration::from_millis(10);
+/// On a loaded host an answer may always take longer than that.
+const CLOCK_TRIES: usize = 3;
 
 /// What a guest says about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,23 +100,42 @@ impl Guest {
     pub async fn configure(&self, identity: Identity) -> Result<(), VmmError> {
         let mut entropy = [0; 64];
         getrandom::fill(&mut entropy).map_err(|error| VmmError::host("read random bytes", error))?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let root = identity.with_root.then(|| v1::Root {
-            image_serial: pyro_protocol::serial::IMAGE.to_owned(),
-            scratch_serial: pyro_protocol::serial::SCRATCH.to_owned(),
-            modules_serial: pyro_protocol::serial::MODULES.to_owned(),
-        });
         let configure = v1::Configure {
             entropy: entropy.to_vec().into(),
-            unix_time_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
+            unix_time_ns: unix_time_ns(),
             hostname: identity.hostname,
             machine_id: format!("{:016x}{:016x}", random_token()?, random_token()?),
-            root,
+            root: identity.with_root.then(root),
         };
         match self.ask("configure", DISK_DEADLINE, request::Call::Configure(configure)).await? {
             Reply::Configured(_) => Ok(()),
             _ => Err(VmmError::Misbehaved { call: "configure", what: "it answered something else" }),
         }
+    }
+
+    /// Has a guest that is to become a template put its root together, for commands to be rehearsed in it. Legal once,
+    /// before anything else but a ping.
+    pub async fn stage(&self) -> Result<(), VmmError> {
+        self.ask_done("stage", DISK_DEADLINE, request::Call::Stage(v1::Stage { root: Some(root()) })).await
+    }
+
+    /// Ends the rehearsal and unmounts the writable disk: afterwards the guest's memory may be taken.
+    pub async fn seal(&self) -> Result<(), VmmError> {
+        self.ask_done("seal", DISK_DEADLINE, request::Call::Seal(v1::Seal {})).await
+    }
+
+    /// Sets the guest's clock to the host's. Legal once configured. How long the request was underway is not known, so it
+    /// is repeated until it was answered fast.
+    pub async fn set_clock(&self) -> Result<(), VmmError> {
+        for _ in 0..CLOCK_TRIES {
+            let begun = Instant::now();
+            let set = v1::SetClock { unix_time_ns: unix_time_ns() };
+            self.ask_done("set_clock", ANSWER_DEADLINE, request::Call::SetClock(set)).await?;
+            if begun.elapsed() < CLOCK_TOLERANCE {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Starts a command. Its events are read from what is returned; dropping that kills the command.
@@ -131,21 +155,24 @@ impl Guest {
 
     /// Flushes the guest's file systems to its disks.
     pub async fn sync(&self) -> Result<(), VmmError> {
-        match self.ask("sync", DISK_DEADLINE, request::Call::Sync(v1::Sync {})).await? {
-            Reply::Done(_) => Ok(()),
-            _ => Err(VmmError::Misbehaved { call: "sync", what: "it answered something else" }),
-        }
+        self.ask_done("sync", DISK_DEADLINE, request::Call::Sync(v1::Sync {})).await
     }
 
     /// Ends every process of the guest's, flushes, and powers it off; returns when the agent has begun.
     pub async fn shutdown(&self, grace: Duration) -> Result<(), VmmError> {
         let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
-        match self
-            .ask("shutdown", ANSWER_DEADLINE, request::Call::Shutdown(v1::Shutdown { grace_ms }))
-            .await?
-        {
+        self.ask_done("shutdown", ANSWER_DEADLINE, request::Call::Shutdown(v1::Shutdown { grace_ms })).await
+    }
+
+    async fn ask_done(
+        &self,
+        call: &'static str,
+        deadline: Duration,
+        request: request::Call,
+    ) -> Result<(), VmmError> {
+        match self.ask(call, deadline, request).await? {
             Reply::Done(_) => Ok(()),
-            _ => Err(VmmError::Misbehaved { call: "shutdown", what: "it answered something else" }),
+            _ => Err(VmmError::Misbehaved { call, what: "it answered something else" }),
         }
     }
 
@@ -172,6 +199,19 @@ async fn within<T>(
     tokio::time::timeout(deadline, work)
         .await
         .unwrap_or(Err(VmmError::CallTimeout { call, waited: deadline }))
+}
+
+fn root() -> v1::Root {
+    v1::Root {
+        image_serial: pyro_protocol::serial::IMAGE.to_owned(),
+        scratch_serial: pyro_protocol::serial::SCRATCH.to_owned(),
+        modules_serial: pyro_protocol::serial::MODULES.to_owned(),
+    }
+}
+
+fn unix_time_ns() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn random_token() -> Result<u64, VmmError> {

@@ -1,27 +1,35 @@
 //! QEMU's command line.
 
-use crate::{Disk, MachineSpec};
+use crate::{Disk, MachineSpec, Start};
 use pyro_protocol::CHANNEL_PORT_NAME;
+use pyro_runtime::Sha256Digest;
 use pyro_runtime::bundle::{Bundle, Tool};
 use pyro_runtime::probe::Acceleration;
 use std::ffi::OsString;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
 use std::process::Command;
 
-/// QEMU's ends of the socket pairs, inherited under the same numbers.
+/// QEMU's ends of the socket pairs, and the memory of a guest whose snapshot will be taken; inherited under the same numbers.
 pub(super) struct Channels<'a> {
     pub(super) agent: &'a OwnedFd,
     pub(super) monitor: &'a OwnedFd,
+    pub(super) ram: Option<&'a OwnedFd>,
 }
 
 /// Starts a kernel and does nothing else. SeaBIOS, the microvm machine's default, keeps ACPI tables at the end of memory,
 /// where QEMU puts the initramfs: whether the kernel finds them depends on the initramfs' length.
 const FIRMWARE: &str = "qboot.rom";
 
+/// Name of the memory, the same in a template and its clones.
+const MEMORY: &str = "ram";
+
 /// Kernel parameters for every start: a quiet console that is there for diagnosis, and a guest that ends the VMM
-/// instead of rebooting. One UART is probed, not 32: each probe is a dozen trapped accesses.
-const KERNEL_PARAMETERS: &str = "console=ttyS0 quiet reboot=t panic=-1 8250.nr_uarts=1 random.trust_cpu=on";
+/// instead of rebooting. One UART is probed, not 32: each probe is a dozen trapped accesses. Of the security modules only the
+/// one that sandboxes in the guest use: nothing there configures the others, and every call passes through each of them.
+const KERNEL_PARAMETERS: &str =
+    "console=ttyS0 quiet reboot=t panic=-1 8250.nr_uarts=1 random.trust_cpu=on lsm=landlock";
 
 /// More for emulation, each measured in docs/performance.md: it is no security boundary, so the guest kernel need not
 /// pay for mitigations inside; and the kernel's self-tests, its built-in certificates (nothing checks module
@@ -43,10 +51,12 @@ pub(super) fn build(
     command.arg("-name").arg(format!("{},debug-threads=on", spec.name));
     command.args(["-bios", FIRMWARE]);
     command.args(machine(acceleration));
-    command.arg("-m").arg(format!("{}M", spec.memory.get()));
+    command.args(memory(spec, channels.ram));
     command.arg("-smp").arg(spec.vcpus.get().to_string());
-    command.arg("-kernel").arg(&spec.kernel).arg("-initrd").arg(&spec.initramfs);
-    command.arg("-append").arg(kernel_command_line(acceleration));
+    if !matches!(spec.start, Start::Restore(_)) {
+        command.arg("-kernel").arg(&spec.kernel).arg("-initrd").arg(&spec.initramfs);
+        command.arg("-append").arg(kernel_command_line(acceleration));
+    }
     for disk in &spec.disks {
         command.arg("-blockdev").arg(blockdev(disk));
         command
@@ -59,6 +69,48 @@ pub(super) fn build(
     command.arg("-chardev").arg(format!("socket,id=monitor,fd={}", channels.monitor.as_raw_fd()));
     command.args(["-mon", "chardev=monitor,mode=control"]);
     command
+}
+
+/// Digest of what a machine's devices and a guest's behaviour depend on besides the bundle and the specification: a snapshot
+/// is good for machines with the same one.
+pub(super) fn shape(acceleration: Acceleration) -> Sha256Digest {
+    // To be counted up when `build` changes in a way that does not show in the rest.
+    const GENERATION: &str = "1";
+    let parameters = match acceleration {
+        Acceleration::Kvm => "",
+        Acceleration::Emulation => EMULATION_PARAMETERS,
+    };
+    let parts = [GENERATION, FIRMWARE, KERNEL_PARAMETERS, parameters, &machine(acceleration).join(" ")];
+    Sha256Digest::of(parts.join("\n").as_bytes())
+}
+
+/// The guest's memory. Where snapshots come in it is a file: the shared one of a template to be, or a template's, of which
+/// each clone has its own private view.
+fn memory(spec: &MachineSpec, ram: Option<&OwnedFd>) -> Vec<OsString> {
+    let mib = spec.memory.get();
+    let mut arguments = vec!["-m".into(), format!("{mib}M").into()];
+    let backend = match (&spec.start, ram) {
+        (Start::BootForSnapshot(_), Some(ram)) => {
+            format!("share=on,mem-path=/proc/self/fd/{}", ram.as_raw_fd()).into()
+        }
+        (Start::Restore(snapshot), _) => {
+            arguments.extend(["-incoming".into(), "defer".into()]);
+            let mut backend = OsString::from("share=off,readonly=on,rom=off,mem-path=");
+            backend.push(escaped(&snapshot.ram));
+            backend
+        }
+        _ => return arguments,
+    };
+    let mut object =
+        OsString::from(format!("memory-backend-file,id={MEMORY},size={mib}M,merge=off,dump=off,"));
+    object.push(backend);
+    arguments.extend([
+        "-object".into(),
+        object,
+        "-machine".into(),
+        format!("memory-backend={MEMORY}").into(),
+    ]);
+    arguments
 }
 
 /// In emulation the legacy timer and interrupt controller stay out. The kernel takes the machine for hardware-reduced
@@ -83,24 +135,26 @@ fn kernel_command_line(acceleration: Acceleration) -> String {
     }
 }
 
-/// QEMU splits options at commas; a comma in a value is written twice. Locking is off because read-only images are
-/// shared by many machines, and a writable one lies in its machine's private directory.
+/// Locking is off because read-only images are shared by many machines, and a writable one lies in its machine's private
+/// directory.
 fn blockdev(disk: &Disk) -> OsString {
     let read_only = if disk.read_only { "on" } else { "off" };
     let no_flush = if disk.volatile { "on" } else { "off" };
-    let mut option = format!(
+    let mut option = OsString::from(format!(
         "driver=raw,node-name={},read-only={read_only},cache.no-flush={no_flush},discard=unmap,file.driver=file,\
          file.locking=off,file.discard=unmap,file.filename=",
         disk.serial,
+    ));
+    option.push(escaped(&disk.path));
+    option
+}
+
+/// QEMU splits options at commas; a comma in a value is written twice.
+fn escaped(path: &Path) -> OsString {
+    let bytes = path.as_os_str().as_bytes().iter();
+    OsString::from_vec(
+        bytes.flat_map(|&byte| std::iter::repeat_n(byte, if byte == b',' { 2 } else { 1 })).collect(),
     )
-    .into_bytes();
-    for byte in disk.path.as_os_str().as_bytes() {
-        option.push(*byte);
-        if *byte == b',' {
-            option.push(b',');
-        }
-    }
-    OsString::from_vec(option)
 }
 
 #[cfg(test)]

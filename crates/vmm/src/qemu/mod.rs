@@ -4,6 +4,7 @@
 //! and the monitor's, are socket pairs made before it starts: nothing appears in the file system, nobody else can
 //! connect, and there is nothing to wait for. The guest's console is QEMU's standard output.
 
+mod capture;
 mod command;
 mod qmp;
 mod tsc;
@@ -11,8 +12,10 @@ mod tsc;
 use crate::confine::Confinement;
 use crate::engine::{Capabilities, Engine, ExecutionMode, ExitReport, Machine};
 use crate::process::KeptProcess;
-use crate::{MachineSpec, VmmError};
+use crate::{MachineSpec, Start, VmmError};
+use capture::Capture;
 use futures::future::BoxFuture;
+use pyro_runtime::Sha256Digest;
 use pyro_runtime::bundle::Bundle;
 use pyro_runtime::probe::Acceleration;
 use qmp::Monitor;
@@ -38,21 +41,42 @@ impl Qemu {
     async fn start(&self, spec: MachineSpec) -> Result<QemuMachine, VmmError> {
         let (channel, guest_end) = socket_pair()?;
         let (monitor, monitor_end) = socket_pair()?;
-        let channels = command::Channels { agent: &guest_end, monitor: &monitor_end };
+        let capture = match &spec.start {
+            Start::BootForSnapshot(files) => Some(Capture::prepare(files, spec.memory)?),
+            Start::Boot | Start::Restore(_) => None,
+        };
+        let ram = capture.as_ref().map(Capture::ram).transpose()?;
+        let channels = command::Channels { agent: &guest_end, monitor: &monitor_end, ram: ram.as_ref() };
         let command = command::build(&self.bundle, self.acceleration, &spec, &channels);
         let confinement = self.confinement(&spec);
-        let process = KeptProcess::start(command, confinement, vec![guest_end, monitor_end]).await?;
-        Ok(QemuMachine { process, channel: Some(channel), monitor: Mutex::new(Monitor::Unopened(monitor)) })
+        let inherited = [Some(guest_end), Some(monitor_end), ram].into_iter().flatten().collect();
+        let process = KeptProcess::start(command, confinement, inherited).await?;
+        let mut monitor = Monitor::Unopened(monitor);
+        if let Start::Restore(snapshot) = &spec.start {
+            // A VMM that ends instead of answering says why on its way out, and whoever waits for the agent reports it.
+            match monitor.restore(&snapshot.state).await {
+                Err(VmmError::Monitor { .. }) if process.has_ended() => {}
+                other => other?,
+            }
+        }
+        Ok(QemuMachine { process, channel: Some(channel), monitor: Mutex::new(monitor), capture })
     }
 
     fn confinement(&self, spec: &MachineSpec) -> Confinement {
         let (read_only, writable): (Vec<_>, Vec<_>) = spec.disks.iter().partition(|disk| disk.read_only);
         let mut readable: Vec<PathBuf> = read_only.into_iter().map(|disk| disk.path.clone()).collect();
         readable.extend([spec.kernel.clone(), spec.initramfs.clone()]);
+        match &spec.start {
+            Start::Restore(snapshot) => readable.extend([snapshot.ram.clone(), snapshot.state.clone()]),
+            Start::Boot | Start::BootForSnapshot(_) => {}
+        }
         // What QEMU and glibc look up about the CPUs and the memory.
         readable.extend(["/sys/devices/system/cpu", "/proc/meminfo"].map(PathBuf::from));
         let mut writable: Vec<PathBuf> = writable.into_iter().map(|disk| disk.path.clone()).collect();
         writable.push("/dev/null".into());
+        if let Start::BootForSnapshot(files) = &spec.start {
+            writable.push(files.state.clone());
+        }
         if self.acceleration == Acceleration::Kvm {
             writable.push("/dev/kvm".into());
         }
@@ -74,8 +98,12 @@ impl Engine for Qemu {
             execution_mode: ExecutionMode::GuestVirtioSerial,
             isolated: true,
             hardware_accelerated,
-            pause: true,
+            snapshot: true,
         }
+    }
+
+    fn shape(&self) -> Sha256Digest {
+        command::shape(self.acceleration)
     }
 
     fn launch(&self, spec: MachineSpec) -> BoxFuture<'_, Result<Box<dyn Machine>, VmmError>> {
@@ -94,6 +122,7 @@ struct QemuMachine {
     process: KeptProcess,
     channel: Option<UnixStream>,
     monitor: Mutex<Monitor>,
+    capture: Option<Capture>,
 }
 
 impl Machine for QemuMachine {
@@ -124,5 +153,14 @@ impl Machine for QemuMachine {
 
     fn resume(&self) -> BoxFuture<'_, Result<(), VmmError>> {
         Box::pin(async move { self.monitor.lock().await.cont().await })
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<(), VmmError>> {
+        Box::pin(async move {
+            let not_for_it = || VmmError::host("take the memory", std::io::ErrorKind::Unsupported);
+            let capture = self.capture.as_ref().ok_or_else(not_for_it)?;
+            self.monitor.lock().await.save(&capture.files.state).await?;
+            capture.write_ram().await
+        })
     }
 }
