@@ -1,4 +1,4 @@
-//! What must not be shared between clones of one template: randomness, time and names; and, of what may be, the loopback
+//! What must not be shared between clones of one template: randomness, time and names. And what may be: the loopback
 //! interface.
 
 use std::ffi::c_int;
@@ -39,10 +39,24 @@ pub fn check(request: &Configure) -> Result<(), Fail> {
     Ok(())
 }
 
+/// What is the same in every clone of a template.
+#[derive(Debug)]
+pub struct Staged {
+    /// The kernel's random number generator, open.
+    random: File,
+}
+
+/// Does what is the same in every clone of a template.
+pub fn stage() -> Result<Staged, Fail> {
+    raise_loopback().map_err(|error| Fail::os("bring the loopback interface up", error))?;
+    let random = File::open("/dev/urandom").map_err(|error| Fail::os("open /dev/urandom", error))?;
+    Ok(Staged { random })
+}
+
 /// Makes this machine the one that the request describes.
-pub fn assume(request: &Configure) -> Result<(), Fail> {
+pub fn assume(staged: &Staged, request: &Configure) -> Result<(), Fail> {
     if !request.entropy.is_empty() {
-        add_entropy(&request.entropy).map_err(|error| Fail::os("add entropy", error))?;
+        add_entropy(&staged.random, &request.entropy).map_err(|error| Fail::os("add entropy", error))?;
     }
     set_clock(request.unix_time_ns).map_err(|error| Fail::os("set the clock", error))?;
     rustix::system::sethostname(request.hostname.as_bytes())
@@ -57,8 +71,8 @@ struct RandPool {
     buffer: [u8; POOL_BYTES],
 }
 
-fn add_entropy(entropy: &[u8]) -> std::io::Result<()> {
-    let random = File::open("/dev/urandom")?;
+/// Gives `entropy` to the kernel's generator and has it start anew from there.
+fn add_entropy(random: &File, entropy: &[u8]) -> std::io::Result<()> {
     for chunk in entropy.chunks(POOL_BYTES) {
         let bytes = c_int::try_from(chunk.len()).unwrap_or_default();
         let mut pool = RandPool { entropy_bits: bytes * 8, buffer_bytes: bytes, buffer: [0; POOL_BYTES] };
@@ -97,7 +111,7 @@ pub fn set_clock(unix_time_ns: u64) -> std::io::Result<()> {
 const NETLINK_ROUTE: Option<Protocol> = None;
 
 /// Brings the loopback interface up. Asks for it over netlink: the older way, an ioctl, has no safe wrapper.
-pub fn raise_loopback() -> std::io::Result<()> {
+fn raise_loopback() -> std::io::Result<()> {
     let socket = rustix::net::socket_with(
         AddressFamily::NETLINK,
         SocketType::RAW,

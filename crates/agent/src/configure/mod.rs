@@ -14,9 +14,22 @@ use pyro_protocol::v1::{Configure, Configured, FailureKind, Root, SetClock, Stag
 use crate::agent::{Agent, Life, Mode};
 use crate::fail::Fail;
 use crate::power;
-pub use root::{Rehearsal, Staged};
+pub use root::Rehearsal;
 
-/// Configures the agent. After a failure it may be called again as long as nothing was mounted.
+/// What was done, and is the same in every clone of a template.
+#[derive(Debug)]
+pub struct Staged {
+    identity: identity::Staged,
+    root: root::Staged,
+}
+
+impl Staged {
+    fn new(layout: &Root) -> Result<Self, Fail> {
+        Ok(Self { identity: identity::stage()?, root: root::stage(layout)? })
+    }
+}
+
+/// Configures the agent. After a failure the machine is of no use.
 ///
 /// This blocks the agent's thread: nothing else is legal before it, and threads would cost time at every start.
 pub fn configure(agent: &Agent, request: &Configure) -> Result<Configured, Fail> {
@@ -29,15 +42,13 @@ pub fn configure(agent: &Agent, request: &Configure) -> Result<Configured, Fail>
     identity::check(request)?;
     match &agent.mode {
         Mode::Init => {
-            identity::assume(request)?;
             let staged = match (agent.staged.take(), &request.root) {
-                (Some(staged), _) => Some(staged),
-                (None, Some(layout)) => Some(prepare(layout)?),
-                (None, None) => None,
+                (Some(staged), _) => staged,
+                (None, Some(layout)) => Staged::new(layout)?,
+                (None, None) => return Err(no_root_given()),
             };
-            if let Some(staged) = staged {
-                root::join(agent, &staged, request)?;
-            }
+            identity::assume(&staged.identity, request)?;
+            root::join(agent, &staged.root, request)?;
         }
         Mode::Process { .. } if request.root.is_some() => return Err(no_root_here()),
         Mode::Process { .. } => {}
@@ -55,18 +66,11 @@ pub fn stage(agent: &Agent, request: &Stage) -> Result<(), Fail> {
     if let Mode::Process { .. } = agent.mode {
         return Err(no_root_here());
     }
-    let layout = request.root.as_ref().ok_or_else(|| Fail::invalid("there is no root to stage"))?;
-    let staged = prepare(layout)?;
-    agent.rehearsal.replace(Some(root::rehearse(&staged)?));
+    let staged = Staged::new(request.root.as_ref().ok_or_else(no_root_given)?)?;
+    agent.rehearsal.replace(Some(root::rehearse(&staged.root)?));
     agent.staged.replace(Some(staged));
     agent.set_life(Life::Staged);
     Ok(())
-}
-
-/// What is the same in every clone of a template.
-fn prepare(layout: &Root) -> Result<Staged, Fail> {
-    identity::raise_loopback().map_err(|error| Fail::os("bring the loopback interface up", error))?;
-    root::stage(layout)
 }
 
 /// Ends everything that was started since [`stage`], and leaves the throwaway root.
@@ -92,6 +96,10 @@ pub fn set_clock(agent: &Agent, request: SetClock) -> Result<(), Fail> {
         // It is the host's, and right.
         Mode::Process { .. } => Ok(()),
     }
+}
+
+fn no_root_given() -> Fail {
+    Fail::invalid("the request says nothing of a root")
 }
 
 fn no_root_here() -> Fail {

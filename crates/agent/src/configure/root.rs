@@ -14,8 +14,8 @@
 //! again ([`Rehearsal::end`]).
 
 use std::ffi::CStr;
-use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -49,6 +49,10 @@ const MODULES_DIR: &str = "/usr/lib/modules";
 /// directory of the image works, as on any other file system.
 const OVERLAY_OPTIONS: &CStr = c"lowerdir=/names:/image,upperdir=/scratch/upper,workdir=/scratch/work,index=off,metacopy=off,redirect_dir=on,xino=auto,uuid=null";
 
+/// The files in `/etc` that name a machine.
+const NAMES: [&str; 3] = ["machine-id", "hostname", "hosts"];
+const ROOM_FOR_NAMES: usize = 256;
+
 const PSEUDO: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 const IN_MEMORY: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
 
@@ -66,6 +70,8 @@ const STAGED: [(&str, &str); 5] = [
 pub struct Staged {
     /// The device of the writable disk, which nothing has touched.
     scratch: PathBuf,
+    /// The files of [`NAMES`], open.
+    names: [File; 3],
 }
 
 /// Does what does not need the writable disk. There may be no module tree: then its serial is empty.
@@ -83,18 +89,17 @@ pub fn stage(layout: &Root) -> Result<Staged, Fail> {
         // devtmpfs may hold them already.
         let _ = symlink(format!("/proc/self/fd{target}"), Path::new("/dev").join(link));
     }
-    create_directory(&Path::new(NAMES_DIR).join("etc"))?;
     attach(&wait_for_disk(&layout.image_serial)?, IMAGE_DIR, "erofs", MountFlags::RDONLY, None)?;
     if !layout.modules_serial.is_empty() {
         let modules = wait_for_disk(&layout.modules_serial)?;
         attach(&modules, STAGED_MODULES_DIR, "erofs", MountFlags::RDONLY | IN_MEMORY, None)?;
     }
-    Ok(Staged { scratch: wait_for_disk(&layout.scratch_serial)? })
+    Ok(Staged { scratch: wait_for_disk(&layout.scratch_serial)?, names: create_names()? })
 }
 
 /// Joins the staged image and the writable disk, makes that the root, and fills in what a root needs.
 pub fn join(agent: &Agent, staged: &Staged, request: &Configure) -> Result<(), Fail> {
-    write_names(request)?;
+    write_names(&staged.names, request)?;
     mount_overlay(staged)?;
     agent.scratch.replace(Some(open_directory(SCRATCH_DIR)?));
     let mounted: Vec<_> = STAGED.iter().filter_map(|(from, to)| Some((open_staged(from)?, *to))).collect();
@@ -297,16 +302,30 @@ fn offer_modules_in_lib() -> Result<(), Fail> {
     mount_bind(MODULES_DIR, in_lib).map_err(|error| Fail::os("bind the modules to /lib/modules", error))
 }
 
+/// Creates the files that the names of this machine will be in, with room for them: what is left to do at a start is to
+/// write into them.
+fn create_names() -> Result<[File; 3], Fail> {
+    create_directory(&Path::new(NAMES_DIR).join("etc"))?;
+    let create = |name: &str| {
+        let path = Path::new(NAMES_DIR).join("etc").join(name);
+        let file = File::create(&path);
+        file.and_then(|file| file.write_all_at(&[b'\n'; ROOM_FOR_NAMES], 0).map(|()| file))
+            .map_err(|error| Fail::os(&format!("write {}", path.display()), error))
+    };
+    let [machine_id, hostname, hosts] = NAMES;
+    Ok([create(machine_id)?, create(hostname)?, create(hosts)?])
+}
+
 /// Writes the names of this machine to the layer below the writable disk: a disk that has names of its own keeps them.
-fn write_names(request: &Configure) -> Result<(), Fail> {
+fn write_names(files: &[File; 3], request: &Configure) -> Result<(), Fail> {
     let Configure { hostname, machine_id, .. } = request;
     let hosts =
         format!("127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.1.1 {hostname}\n");
-    let files =
-        [("machine-id", format!("{machine_id}\n")), ("hostname", format!("{hostname}\n")), ("hosts", hosts)];
-    for (name, text) in files {
-        let path = Path::new(NAMES_DIR).join("etc").join(name);
-        fs::write(&path, text).map_err(|error| Fail::os(&format!("write {}", path.display()), error))?;
+    let texts = [format!("{machine_id}\n"), format!("{hostname}\n"), hosts];
+    for ((file, text), name) in files.iter().zip(texts).zip(NAMES) {
+        file.write_all_at(text.as_bytes(), 0)
+            .and_then(|()| file.set_len(text.len() as u64))
+            .map_err(|error| Fail::os(&format!("write /etc/{name}"), error))?;
     }
     Ok(())
 }

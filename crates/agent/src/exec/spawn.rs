@@ -13,14 +13,15 @@ use std::rc::Rc;
 
 use pyro_protocol::v1::FailureKind;
 use rustix::fd::OwnedFd;
-use rustix::io::Errno;
+use rustix::io::{Errno, ioctl_fionbio};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitStatus, chdir};
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 
 use super::plan::Plan;
 use super::{env, interpreter, lookup};
-use crate::agent::Agent;
+use crate::agent::{Agent, Mode};
 use crate::fail::Fail;
 
 /// A command that was started, with the agent's ends of its pipes.
@@ -88,10 +89,16 @@ fn spawn_here(agent: &Rc<Agent>, plan: &Plan) -> Result<Running, Fail> {
     let path = plan.env.get(OsStr::new("PATH")).map_or(env::DEFAULT_PATH.as_ref(), |path| path.as_os_str());
     let file = lookup::find(program, path, &plan.cwd)?;
     let (stdin, child_stdin) = if plan.stdin {
-        let (sender, receiver) = pipe::pipe().map_err(no_pipe)?;
-        (Some(sender), Stdio::from(receiver.into_blocking_fd().map_err(no_pipe)?))
+        let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC).map_err(no_pipe)?;
+        ioctl_fionbio(&ours, true).map_err(no_pipe)?;
+        (Some(pipe::Sender::from_owned_fd_unchecked(ours).map_err(no_pipe)?), Stdio::from(theirs))
     } else {
-        (None, Stdio::null())
+        let nothing = match agent.mode {
+            // What PID 1 opened for itself as it booted.
+            Mode::Init => Stdio::inherit(),
+            Mode::Process { .. } => Stdio::null(),
+        };
+        (None, nothing)
     };
     let (stdout, child_stdout) = output_pipe()?;
     let (stderr, child_stderr) = output_pipe()?;
@@ -112,12 +119,14 @@ fn spawn_here(agent: &Rc<Agent>, plan: &Plan) -> Result<Running, Fail> {
     Ok(Running { group: Group { agent: Rc::clone(agent), leader }, exit, stdin, stdout, stderr })
 }
 
+/// The agent's end does not block; the command's, as it expects, does.
 fn output_pipe() -> Result<(pipe::Receiver, OwnedFd), Fail> {
-    let (sender, receiver) = pipe::pipe().map_err(no_pipe)?;
-    Ok((receiver, sender.into_blocking_fd().map_err(no_pipe)?))
+    let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC).map_err(no_pipe)?;
+    ioctl_fionbio(&ours, true).map_err(no_pipe)?;
+    Ok((pipe::Receiver::from_owned_fd_unchecked(ours).map_err(no_pipe)?, theirs))
 }
 
-fn no_pipe(error: io::Error) -> Fail {
+fn no_pipe(error: impl Into<io::Error>) -> Fail {
     Fail::os("create a pipe", error)
 }
 

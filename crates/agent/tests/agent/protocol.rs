@@ -1,7 +1,9 @@
 //! Handshake, frames, states, and the end of the connection.
 
 use pyro_protocol::preamble::{ANSWER, MAGIC, NONCE_BYTES};
-use pyro_protocol::v1::{FailureKind, Ping, Request, Shutdown, Sync, reply, request};
+use pyro_protocol::v1::{
+    FailureKind, Ping, Request, Root, Seal, SetClock, Shutdown, Stage, Sync, reply, request,
+};
 use pyro_protocol::{GENERATION, limits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -144,4 +146,24 @@ fn an_agent_without_a_channel_says_so() {
         .unwrap();
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).starts_with("pyro-agent: "));
+}
+
+#[test]
+fn an_ordinary_process_cannot_become_a_template() {
+    run(async {
+        let guest = Guest::start().await;
+        let refused = |call| async { guest.call(call).await.failure().await };
+        let stage = || request::Call::Stage(Stage { root: Some(Root::default()) });
+        let (seal, set_clock) =
+            (|| request::Call::Seal(Seal {}), || request::Call::SetClock(SetClock { unix_time_ns: 1 }));
+        assert_failure(&refused(stage()).await, FailureKind::Unsupported, "ordinary process");
+        assert_failure(&refused(seal()).await, FailureKind::WrongState, "not staged");
+        assert_failure(&refused(set_clock()).await, FailureKind::WrongState, "not configured");
+        guest.configure().await;
+        assert_failure(&refused(stage()).await, FailureKind::WrongState, "fresh");
+        let before = std::time::SystemTime::now();
+        assert!(matches!(guest.ask(set_clock()).await, reply::Reply::Done(_)));
+        assert!(std::time::SystemTime::now() >= before, "the host's clock is left as it is");
+        assert!(guest.close().await.success());
+    });
 }
