@@ -60,11 +60,6 @@ impl KeptProcess {
         self.pid
     }
 
-    /// Whether the process is gone and reaped.
-    pub(crate) fn has_ended(&self) -> bool {
-        self.exit.borrow().is_some()
-    }
-
     pub(crate) fn output(&self) -> String {
         self.output.text()
     }

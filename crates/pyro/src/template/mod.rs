@@ -29,6 +29,10 @@ use std::process::{Command, Stdio};
 /// How long a template that failed is left alone before it is made anew without being asked for.
 const REJECTED_FOR: SignedDuration = SignedDuration::from_mins(10);
 
+/// How many templates there may be for another one to be made without being asked for: whoever asks for ever other shapes
+/// of machines must not fill the disk by that.
+const MOST_UNASKED: usize = 16;
+
 /// When templates are used, and made without being asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TemplatePolicy {
@@ -94,7 +98,8 @@ impl Pyro {
     pub(crate) fn make_template_later(&self, shape: &Shape, unusable: &Unusable) {
         let due = match unusable {
             Unusable::Rejected { at, .. } => Timestamp::now().duration_since(*at) > REJECTED_FOR,
-            Unusable::Missing | Unusable::Stale { .. } | Unusable::Damaged { .. } => true,
+            Unusable::Missing => self.template_store().count() < MOST_UNASKED,
+            Unusable::Stale { .. } | Unusable::Damaged { .. } => true,
         };
         let Some(program) =
             self.settings.program.as_ref().filter(|_| due && self.settings.templates == TemplatePolicy::Auto)

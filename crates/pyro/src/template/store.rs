@@ -122,6 +122,12 @@ impl TemplateStore {
         self.verify(&name, manifest).map_err(damaged)
     }
 
+    /// How many templates there are, for whatever key.
+    pub(crate) fn count(&self) -> usize {
+        let files = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        files.filter(|entry| entry.path().extension().is_some_and(|kind| kind == "ram")).count()
+    }
+
     /// Waits at most `patience` for whoever is building the template of `key`.
     pub(crate) fn lock(&self, key: &TemplateKey, patience: Duration) -> Result<FileLock, FsError> {
         create_dir_all(&self.directory)?;

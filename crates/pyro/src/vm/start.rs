@@ -209,7 +209,8 @@ impl Prepared {
 
     /// Takes a template that failed out of use; says why there is none now.
     async fn reject(&self, template: &Template, error: &PyroError) -> Unusable {
-        let why = chain(error);
+        let last_words = error.log().and_then(|log| log.trim_end().lines().next_back()).unwrap_or_default();
+        let why = format!("{}{}{last_words}", chain(error), if last_words.is_empty() { "" } else { ": " });
         let unusable = Unusable::Rejected { why: why.clone(), at: Timestamp::now() };
         let Some(GuestParts { templates, key: Some(key), .. }) = self.guest.clone() else { return unusable };
         let made = template.created_at;

@@ -22,6 +22,10 @@ pub(super) struct Channels<'a> {
 /// where QEMU puts the initramfs: whether the kernel finds them depends on the initramfs' length.
 const FIRMWARE: &str = "qboot.rom";
 
+/// The first port is reserved for a console, which nobody has. By default there is room for 31 ports, and each costs two
+/// queues, in QEMU as it starts and in the guest.
+const SERIAL: &str = "virtio-serial-device,max_ports=2";
+
 /// Name of the memory, the same in a template and its clones.
 const MEMORY: &str = "ram";
 
@@ -64,7 +68,7 @@ pub(super) fn build(
             .arg(format!("virtio-blk-device,drive={0},serial={0},werror=report,rerror=report", disk.serial));
     }
     command.arg("-chardev").arg(format!("socket,id=agent,fd={}", channels.agent.as_raw_fd()));
-    command.args(["-device", "virtio-serial-device"]);
+    command.args(["-device", SERIAL]);
     command.arg("-device").arg(format!("virtserialport,chardev=agent,name={CHANNEL_PORT_NAME}"));
     command.arg("-chardev").arg(format!("socket,id=monitor,fd={}", channels.monitor.as_raw_fd()));
     command.args(["-mon", "chardev=monitor,mode=control"]);
@@ -80,7 +84,8 @@ pub(super) fn shape(acceleration: Acceleration) -> Sha256Digest {
         Acceleration::Kvm => "",
         Acceleration::Emulation => EMULATION_PARAMETERS,
     };
-    let parts = [GENERATION, FIRMWARE, KERNEL_PARAMETERS, parameters, &machine(acceleration).join(" ")];
+    let parts =
+        [GENERATION, FIRMWARE, KERNEL_PARAMETERS, parameters, SERIAL, &machine(acceleration).join(" ")];
     Sha256Digest::of(parts.join("\n").as_bytes())
 }
 

@@ -22,8 +22,12 @@ use qmp::Monitor;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
+
+/// How long a QEMU that has closed its monitor may take to end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The QEMU of a runtime bundle.
 #[derive(Debug, Clone)]
@@ -52,12 +56,13 @@ impl Qemu {
         let inherited = [Some(guest_end), Some(monitor_end), ram].into_iter().flatten().collect();
         let process = KeptProcess::start(command, confinement, inherited).await?;
         let mut monitor = Monitor::Unopened(monitor);
-        if let Start::Restore(snapshot) = &spec.start {
-            // A VMM that ends instead of answering says why on its way out, and whoever waits for the agent reports it.
-            match monitor.restore(&snapshot.state).await {
-                Err(VmmError::Monitor { .. }) if process.has_ended() => {}
-                other => other?,
-            }
+        if let Start::Restore(snapshot) = &spec.start
+            && let Err(error) = monitor.restore(&snapshot.state).await
+        {
+            // One that ends instead of answering has said why on its way out.
+            let ended = tokio::time::timeout(LAST_WORDS, process.wait()).await;
+            let console = process.output();
+            return Err(ended.map_or(error, |exit| VmmError::DiedEarly { status: exit.status, console }));
         }
         Ok(QemuMachine { process, channel: Some(channel), monitor: Mutex::new(monitor), capture })
     }
