@@ -1,5 +1,6 @@
-//! Chores of the project: `cargo xtask generate [--check]`, `cargo xtask bench run|install`.
+//! Chores of the project: `cargo xtask generate [--check]`, `cargo xtask bench [SERIES…] [--runs N]`.
 
+#[cfg(feature = "bench")]
 mod bench;
 mod generate;
 
@@ -12,9 +13,18 @@ fn main() -> Result<()> {
     match words.as_slice() {
         ["generate"] => generate::write(),
         ["generate", "--check"] => generate::check(),
-        ["bench", series] => bench::bench(series),
-        _ => bail!("usage: cargo xtask generate [--check] | bench run | bench install"),
+        #[cfg(feature = "bench")]
+        ["bench", arguments @ ..] => bench::bench(arguments),
+        _ => bail!("usage: {}", usage()),
     }
+}
+
+fn usage() -> String {
+    let generate = "cargo xtask generate [--check]";
+    #[cfg(feature = "bench")]
+    return format!("{generate}\n       {}", bench::usage());
+    #[cfg(not(feature = "bench"))]
+    return generate.to_owned();
 }
 
 fn root() -> Result<&'static Path> {
