@@ -49,6 +49,23 @@ impl Pyro {
         self
     }
 
+    /// Has another program start the binary: `wrapper` is its command line up to where that of the binary begins.
+    #[must_use]
+    pub fn wrapped_in<I: AsRef<OsStr>>(mut self, wrapper: impl IntoIterator<Item = I>) -> Self {
+        let mut words = wrapper.into_iter();
+        let Some(program) = words.next() else { return self };
+        let mut command = Command::new(program);
+        command.args(words).arg(self.command.get_program()).args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        self.command = command;
+        self
+    }
+
     /// Fails the test when the call takes longer.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {

@@ -62,6 +62,11 @@ impl Home {
         self.cache.clone().unwrap_or_else(|| self.own_cache()).join("pyro")
     }
 
+    /// The templates in the cache.
+    pub fn templates(&self) -> PathBuf {
+        self.cache().join("templates")
+    }
+
     /// What `XDG_CACHE_HOME` is for a home with a cache of its own.
     pub fn own_cache(&self) -> PathBuf {
         self.root.path().join("cache")

@@ -18,14 +18,16 @@ mod home;
 mod output;
 mod processes;
 mod running;
+mod small_disk;
 mod suite;
 mod wait;
 
 pub use command::Pyro;
-pub use files::link_tree;
+pub use files::{data_of, edit_json, link_tree};
 pub use home::Home;
 pub use processes::Process;
 pub use running::{Run, Running};
+pub use small_disk::SmallDisk;
 pub use suite::Suite;
 pub use wait::poll_until;
 

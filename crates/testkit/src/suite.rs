@@ -1,8 +1,10 @@
 //! What the tests of one target directory share.
 
+use crate::files::copy_files;
 use crate::{Home, Pyro, Value};
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -38,11 +40,37 @@ impl Suite {
     pub fn with(self, environment: &str) -> Home {
         self.prepare(environment);
         let home = Home::new(self).with_cache(self.cache());
+        self.copy_probe(&home);
+        home
+    }
+
+    /// A home with a cache of its own, in which `environment` and the bundle are the shared ones, which must be left as
+    /// they are, and there is no template.
+    pub fn without_templates(self, environment: &str) -> Home {
+        self.prepare(environment);
+        let home = Home::new(self);
+        fs::create_dir_all(home.templates()).expect("the test's directory is writable");
+        for shared in ["runtime", "environments"] {
+            let (from, to) = (self.cache().join("pyro").join(shared), home.cache().join(shared));
+            symlink(from, to).expect("the test's directory is writable");
+        }
+        self.copy_probe(&home);
+        home
+    }
+
+    /// The same with a copy of the shared templates, which may be damaged.
+    pub fn with_own_templates(self, environment: &str) -> Home {
+        let home = self.without_templates(environment);
+        copy_files(&self.cache().join("pyro/templates"), &home.templates());
+        home
+    }
+
+    /// What was found out about this host need not be found out again.
+    fn copy_probe(self, home: &Home) {
         let (from, to) =
             (self.state().join("pyro/acceleration.json"), home.state().join("acceleration.json"));
         fs::create_dir_all(home.state()).expect("the test's directory is writable");
         fs::copy(from, to).expect("preparing probed the host");
-        home
     }
 
     /// Where everything of this suite is.

@@ -5,7 +5,7 @@
 //! 2. [`join`] mounts the writable disk and joins it with the image by an overlay, moves there, and brings along what was
 //!    staged.
 //!
-//! The overlay's layers, from the top: a directory of the writable disk; the names of this machine, in the initramfs, so that
+//! The overlay's layers, from the top: a directory of the writable disk; the names of this machine, in memory, so that
 //! they need not be written to the disk at every start; the image. All of them stay mounted in the initramfs that is left
 //! behind, out of everyone's sight. What goes into the new root is put there after the move, so that an absolute link in the
 //! image means what it says.
@@ -303,8 +303,9 @@ fn offer_modules_in_lib() -> Result<(), Fail> {
 }
 
 /// Creates the files that the names of this machine will be in, with room for them: what is left to do at a start is to
-/// write into them.
+/// write into them. They have a file system of their own, since what lies in the initramfs is removed.
 fn create_names() -> Result<[File; 3], Fail> {
+    attach(Path::new("tmpfs"), NAMES_DIR, "tmpfs", IN_MEMORY, Some(c"mode=0755"))?;
     create_directory(&Path::new(NAMES_DIR).join("etc"))?;
     let create = |name: &str| {
         let path = Path::new(NAMES_DIR).join("etc").join(name);

@@ -6,23 +6,30 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// A home with a copy of the installed environment, which may be damaged.
+/// A home with a copy of the installed environment, which may be damaged. Templates are its own, too: pruning removes
+/// those of an environment that is broken.
 struct OwnCopy {
     home: Home,
     directory: PathBuf,
 }
 
+/// Copies the installed environment into a directory of `home`, for `PYRO_ENVIRONMENT_CACHE_DIR`.
+pub fn copy_of_environment(home: &Home) -> PathBuf {
+    let directory = home.path().join("environments");
+    let installed = home.cache().join("environments");
+    fs::create_dir(&directory).unwrap();
+    let manifest = fs::read(installed.join("debian-12.json")).unwrap();
+    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    for file in ["debian-12.json", manifest["image"].as_str().unwrap()] {
+        fs::copy(installed.join(file), directory.join(file)).unwrap();
+    }
+    directory
+}
+
 impl OwnCopy {
     fn new() -> Self {
-        let home = SUITE.with(DEBIAN);
-        let directory = home.path().join("environments");
-        let installed = home.cache().join("environments");
-        fs::create_dir(&directory).unwrap();
-        let manifest = fs::read(installed.join("debian-12.json")).unwrap();
-        let manifest: Value = serde_json::from_slice(&manifest).unwrap();
-        for file in ["debian-12.json", manifest["image"].as_str().unwrap()] {
-            fs::copy(installed.join(file), directory.join(file)).unwrap();
-        }
+        let home = SUITE.without_templates(DEBIAN);
+        let directory = copy_of_environment(&home);
         Self { home, directory }
     }
 

@@ -1,37 +1,10 @@
 //! The SDK's one-shot lifecycle, step by step, on real guests.
 
-use crate::{DEBIAN, SUITE};
+use crate::DEBIAN;
+use crate::sdk::{block_on, prepared};
 use pyro::vm::lifecycle::{CreateVm, VmExec, VmState};
-use pyro::{Dirs, FetchOptions, OutputMode, Pyro, PyroError, Settings, Silent, TemplatePolicy, VmId};
-use pyro_testkit::Home;
-use std::ffi::OsString;
-use std::future::Future;
-use std::sync::Arc;
+use pyro::{OutputMode, PyroError, VmId};
 use std::time::Duration;
-
-/// A home that is prepared, and the SDK in it.
-fn prepared() -> (Home, Pyro) {
-    let home = SUITE.with(DEBIAN);
-    let root = home.path().to_owned();
-    let cache = home.cache().parent().map(std::path::Path::to_owned).unwrap();
-    let lookup = move |name: &str| -> Option<OsString> {
-        match name {
-            "HOME" => Some(root.clone().into()),
-            "XDG_CACHE_HOME" => Some(cache.clone().into()),
-            "XDG_STATE_HOME" => Some(root.join("state").into()),
-            _ => None,
-        }
-    };
-    let dirs = Dirs::resolve(&lookup).unwrap();
-    let (progress, source) = (Arc::new(Silent), FetchOptions::default());
-    let pyro =
-        Pyro::new(Settings { dirs, progress, source, templates: TemplatePolicy::Manual, program: None });
-    (home, pyro)
-}
-
-fn block_on<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap().block_on(work)
-}
 
 fn request(ttl_seconds: u64) -> CreateVm {
     let environment = DEBIAN.to_owned();

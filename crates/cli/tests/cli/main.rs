@@ -20,8 +20,12 @@ mod lifecycle;
 mod mirror;
 mod offline;
 mod output;
+mod own_templates;
+mod prepare;
 mod run;
 mod runtime;
+mod sdk;
+mod templates;
 
 use pyro_testkit::{Home, Pyro, Suite};
 

@@ -72,8 +72,9 @@ pub struct RunResult {
     pub execution_mode: ExecutionMode,
     /// Name of the engine.
     pub engine: &'static str,
-    /// How its machine came up.
-    pub start: StartKind,
+    /// How its machine came up, where it was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<StartKind>,
     /// Why its machine did not come up from a template, where it could have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cold_start_reason: Option<String>,
@@ -334,7 +335,7 @@ impl Outcome {
             duration_ms: milliseconds(self.status.duration),
             execution_mode: ran_on.capabilities.execution_mode,
             engine: ran_on.capabilities.engine,
-            start: ran_on.start,
+            start: ran_on.is_isolated().then_some(ran_on.start),
             cold_start_reason: ran_on.no_template.map(|unusable| unusable.to_string()),
             fallback_reason: ran_on.fallback,
             cleanup: Cleanup { deleted: true, reason: "post_exec_cleanup", vm_id },

@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 
 /// How long a guest may take from its start to its agent's first answer.
 const BOOT_DEADLINE: Duration = Duration::from_mins(1);
-/// How long a restored guest's agent may take to answer: a tenth of a second alone, longer beside many others.
-const RESTORE_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a restored guest's agent may take to answer: less than a tenth of a second alone, seconds beside many others.
+const RESTORE_DEADLINE: Duration = Duration::from_secs(20);
 /// Virtual CPUs beyond the host's come up one after the other, which in software emulation takes seconds for each.
 const BOOT_DEADLINE_PER_VCPU: Duration = Duration::from_secs(6);
 
@@ -182,7 +182,10 @@ impl Prepared {
         let unusable = match self.template().await? {
             Some(Ok(template)) => match self.restore(id, shape, directory, &template).await {
                 Ok(running) => return Ok(running),
-                Err(error) => Some(self.reject(&template, &error).await),
+                Err(PyroError::Vmm(error)) if error.is_the_guests() => {
+                    Some(self.reject(&template, error.into()).await)
+                }
+                Err(error) => return Err(error),
             },
             Some(Err(unusable)) => Some(unusable),
             None => None,
@@ -191,8 +194,8 @@ impl Prepared {
             progress.phase(&format!("cold-start reason=\"{unusable}\""));
         }
         let (machine, launch) = self.launch(id, shape, directory, Start::Boot).await?;
-        let running = self.bring_up(machine, id, shape.boot_deadline(), launch).await?;
-        Ok(Running { start: StartKind::Cold, no_template: unusable, ..running })
+        let running = self.bring_up(machine, id, StartKind::Cold, shape.boot_deadline(), launch).await?;
+        Ok(Running { no_template: unusable, ..running })
     }
 
     async fn restore(
@@ -204,13 +207,13 @@ impl Prepared {
     ) -> Result<Running, PyroError> {
         let start = Start::Restore(template.files.clone());
         let (machine, launch) = self.launch(id, shape, directory, start).await?;
-        self.bring_up(machine, id, RESTORE_DEADLINE, launch).await
+        self.bring_up(machine, id, StartKind::Warm, RESTORE_DEADLINE, launch).await
     }
 
     /// Takes a template that failed out of use; says why there is none now.
-    async fn reject(&self, template: &Template, error: &PyroError) -> Unusable {
+    async fn reject(&self, template: &Template, error: PyroError) -> Unusable {
         let last_words = error.log().and_then(|log| log.trim_end().lines().next_back()).unwrap_or_default();
-        let why = format!("{}{}{last_words}", chain(error), if last_words.is_empty() { "" } else { ": " });
+        let why = format!("{}{}{last_words}", chain(&error), if last_words.is_empty() { "" } else { ": " });
         let unusable = Unusable::Rejected { why: why.clone(), at: Timestamp::now() };
         let Some(GuestParts { templates, key: Some(key), .. }) = self.guest.clone() else { return unusable };
         let made = template.created_at;
@@ -231,6 +234,7 @@ impl Prepared {
         &self,
         mut machine: Box<dyn Machine>,
         id: &VmId,
+        start: StartKind,
         deadline: Duration,
         launch: Duration,
     ) -> Result<Running, PyroError> {
@@ -245,8 +249,7 @@ impl Prepared {
         configured.await.map_err(|error| error.with_console(machine.as_ref()))?;
         let timings = StartTimings { launch, boot, configure: configuring.elapsed() };
         let (capabilities, fallback) = (self.engine.capabilities(), self.fallback.clone());
-        let (start, no_template) = (StartKind::Warm, None);
-        Ok(Running { guest, machine, capabilities, fallback, timings, start, no_template })
+        Ok(Running { guest, machine, capabilities, fallback, timings, start, no_template: None })
     }
 
     /// Starts the VMM of a machine in `directory`, with a writable disk that holds nothing. Tells how long that took, without

@@ -1,0 +1,88 @@
+//! `pyro prepare`: what it promises, what it records, and what it does when something is in its way.
+
+mod ended;
+mod full_disk;
+mod stale;
+
+use crate::own_templates::{OwnTemplates, says};
+use crate::{CLOSED_MIRROR, DEBIAN, SUITE};
+use pyro_testkit::{Home, Value};
+
+fn doctor(home: &Home) -> Value {
+    home.pyro(["doctor", "--json"]).run().expect(0).json()
+}
+
+#[test]
+fn the_first_proves_the_daily_loop_and_the_second_is_answered_from_the_record() {
+    let home = SUITE.with(DEBIAN);
+    assert_eq!(doctor(&home)["environment"]["daily_loop"], "COLD");
+    let first = home.pyro(["prepare", "--json"]).run().expect(0);
+    for step in ["create", "exec", "reset", "delete"] {
+        assert!(first.stderr.contains(&format!("[prepare] phase=prove step={step}\n")), "{}", first.stderr);
+        let took = first.json()["proof"][format!("{step}_ms")].as_u64();
+        assert!(took.is_some_and(|took| took > 0), "{step}: {took:?}");
+    }
+    let first = first.json();
+    assert_eq!((&first["reused"], &first["start"]), (&false.into(), &"warm".into()), "{first}");
+    assert_eq!((&first["environment"], &first["network_proven"]), (&DEBIAN.into(), &false.into()));
+    assert!(first["template"]["ram_disk_bytes"].is_u64() && first["template"]["state_bytes"].is_u64());
+
+    let report = doctor(&home);
+    let environment = &report["environment"];
+    assert_eq!((&environment["daily_loop"], &environment["next_start"]), (&"WARM".into(), &"warm".into()));
+    assert_eq!(
+        (&environment["stale_reason"], &environment["cold_start_reason"]),
+        (&Value::Null, &Value::Null)
+    );
+    assert!(says(&report["next_command"], "pyro run debian:12 -- "), "{report}");
+    assert_eq!(report["capabilities"]["guest_exec"], true);
+
+    let second = home.pyro(["prepare", "--json"]).env("PYRO_DEBIAN_MIRROR", CLOSED_MIRROR).run().expect(0);
+    // It starts nothing, and so says nothing.
+    assert_eq!(second.stderr, "");
+    let mut expected = first;
+    expected["reused"] = true.into();
+    assert_eq!(second.json(), expected);
+    let text = home.pyro(["prepare"]).run().expect(0);
+    for said in ["nothing has changed since", "start from a template", "next:        pyro run debian:12 -- "]
+    {
+        assert!(text.text().contains(said), "{}", text.text());
+    }
+}
+
+#[test]
+fn force_makes_template_and_proof_anew() {
+    let templates = OwnTemplates::copied();
+    let first = templates.prepare(&[]);
+    assert!(templates.prepare(&[])["reused"].as_bool().unwrap());
+    let forced = templates.prepare(&["--force"]);
+    assert_eq!((&forced["reused"], &forced["start"]), (&false.into(), &"warm".into()), "{forced}");
+    assert_ne!(forced["prepared_at"], first["prepared_at"]);
+    assert_ne!(forced["template"]["created_at"], first["template"]["created_at"]);
+    templates.expect_one_template();
+    templates.expect_warm();
+}
+
+#[test]
+fn a_network_cannot_be_proven_and_nothing_is_recorded() {
+    let home = SUITE.with(DEBIAN);
+    let run = home.pyro(["prepare", "--network"]).run().expect(1);
+    assert!(run.stderr.contains("guests cannot be connected to a network"), "{}", run.stderr);
+    assert!(run.stderr.contains(" hint: ") && !run.stderr.contains("phase="), "{}", run.stderr);
+    let error = &home.pyro(["prepare", "--network", "--json"]).run().expect(1).json()["error"];
+    assert_eq!(error["code"], "unsupported", "{error}");
+    assert_eq!(doctor(&home)["environment"]["daily_loop"], "COLD");
+    assert!(!home.state().join("prepared").exists());
+}
+
+#[test]
+fn an_unknown_environment_is_answered_as_elsewhere() {
+    let home = SUITE.bare();
+    let near = home.pyro(["prepare", "debain:12"]).run().expect(1);
+    assert!(near.stderr.contains("there is no environment `debain:12`"), "{}", near.stderr);
+    assert!(near.stderr.contains("did you mean debian:12"), "{}", near.stderr);
+    let error = &home.pyro(["prepare", "nosuch:1", "--json"]).run().expect(1).json()["error"];
+    assert_eq!(error["code"], "not_found", "{error}");
+    assert!(says(&error["hint"], "pyro env list") && !says(&error["hint"], "did you mean"), "{error}");
+    assert!(!home.cache().exists(), "nothing was fetched for it");
+}
