@@ -152,8 +152,14 @@ impl Pyro {
         }
         let prepared = self.prepare_start(&shape).await?;
         let demand = if request.force { Demand::Anew } else { Demand::IfMissing };
-        // Why there is none is said by the machines that start without.
-        let template = self.make_template(&shape, &prepared, demand).await.ok().flatten();
+        let template = match self.make_template(&shape, &prepared, demand).await {
+            Ok(template) => template,
+            Err(error) if request.force => return Err(error),
+            Err(error) => {
+                self.progress().phase(&format!("no-template reason=\"{}\"", chain(&error)));
+                None
+            }
+        };
         let (proof, machine) = self.prove(shape, prepared).await?;
         let environment = self.environment(recipe).await?;
         let record = self.record_preparation(&environment, proof, &machine).await?;
@@ -220,7 +226,7 @@ impl Pyro {
         Ok(record)
     }
 
-    /// Where an environment stands. Installs, makes and starts nothing.
+    /// Where an environment stands. Installs and makes nothing.
     pub(crate) async fn standing(&self, recipe: &'static Recipe) -> Result<Standing, PyroError> {
         let (path, dirs, store) =
             (self.record_path(recipe.name), self.dirs().clone(), self.environment_store());
@@ -255,7 +261,8 @@ impl Pyro {
         Ok(standing)
     }
 
-    /// Adds what is to be said of the template. Bundle and environment are there, so that nothing is installed by this.
+    /// Adds what is to be said of the template. Bundle and environment are there, so that nothing is installed by this; a host
+    /// that was not probed yet is.
     async fn look_at_template(
         &self,
         recipe: &'static Recipe,
@@ -269,17 +276,23 @@ impl Pyro {
                 return Ok(());
             }
         };
+        let stale = match (&template, standing.record.as_ref().map(|record| record.start)) {
+            (_, None) | (Some(Ok(_)), Some(StartKind::Warm)) | (None, Some(StartKind::Cold)) => None,
+            (Some(Ok(_)), Some(StartKind::Cold)) => Some("it was prepared without a template".to_owned()),
+            (None, Some(StartKind::Warm)) => {
+                Some("it was prepared with a template, and none is used now".to_owned())
+            }
+            (Some(Err(unusable)), Some(_)) => Some(unusable.to_string()),
+        };
+        if stale.is_some() {
+            (standing.daily_loop, standing.reason, standing.record) = (DailyLoop::Stale, stale, None);
+        }
         match template {
             Some(Ok(_)) => {}
             Some(Err(unusable)) => {
                 let why = unusable.to_string();
                 if let Unusable::Rejected { .. } | Unusable::Damaged { .. } = unusable {
                     standing.template_failed = Some(why.clone());
-                }
-                // A preparation that had to do without one is no worse for having none.
-                if standing.record.take_if(|record| record.start == StartKind::Warm).is_some() {
-                    standing.daily_loop = DailyLoop::Stale;
-                    standing.reason = Some(why.clone());
                 }
                 standing.cold_start_reason = Some(why);
             }
@@ -301,6 +314,12 @@ struct Proven {
 }
 
 impl Standing {
+    /// On another platform: what was prepared here says nothing of it.
+    pub(crate) fn elsewhere(platform: &str) -> Self {
+        let cold_start_reason = Some(format!("no machine starts on {platform}"));
+        Self { cold_start_reason, ..Self::of(DailyLoop::Cold, None) }
+    }
+
     fn of(daily_loop: DailyLoop, reason: Option<String>) -> Self {
         Self { daily_loop, reason, cold_start_reason: None, template_failed: None, record: None }
     }

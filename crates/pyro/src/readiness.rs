@@ -2,7 +2,7 @@
 
 use crate::engine::blocking;
 use crate::environments::InstallState;
-use crate::prepare::DailyLoop;
+use crate::prepare::{DailyLoop, Standing};
 use crate::vm::StartKind;
 use crate::{CATALOG_VERSION, DEFAULT_ENVIRONMENT, Pyro, PyroError};
 use pyro_images::Recipe;
@@ -126,7 +126,7 @@ impl Pyro {
         let kvm = blocking(|| Ok(HostFacts::gather().kvm)).await?;
         let (runtime, acceleration) =
             self.acceleration_report(&platform, bundle.as_ref(), &kvm, &mut issues).await;
-        let environment = self.environment_report(recipe, &mut issues).await?;
+        let environment = self.environment_report(&platform, recipe, &mut issues).await?;
         let capabilities = match &bundle {
             Some(bundle) => self.proven(bundle).await,
             None => Capabilities { vm_boot: false, guest_exec: false, guest_network: false },
@@ -220,6 +220,7 @@ impl Pyro {
 
     async fn environment_report(
         &self,
+        platform: &str,
         recipe: &'static Recipe,
         issues: &mut Vec<Issue>,
     ) -> Result<EnvironmentReport, PyroError> {
@@ -229,10 +230,11 @@ impl Pyro {
         if let Some(problem) = problem {
             issues.push(Issue { problem, way_out: format!("run `pyro env pull {}`", recipe.name) });
         }
-        let standing = self.standing(recipe).await?;
+        let standing =
+            if platform == PLATFORM { self.standing(recipe).await? } else { Standing::elsewhere(platform) };
         if let Some(why) = &standing.template_failed {
             issues.push(Issue {
-                problem: format!("machines boot their kernel at every start: {why}"),
+                problem: format!("machines boot their kernel: {why}"),
                 way_out: format!("run `pyro prepare --force {}`", recipe.name),
             });
         }

@@ -1,10 +1,10 @@
-//! Child processes that neither outlive pyro nor inherit what is not meant for them.
+//! Child processes that inherit nothing that is not meant for them, and that do not outlive pyro, unless they are to.
 
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
+use rustix::process::{Signal, getpid, getppid, nice, set_parent_process_death_signal, setsid};
 
 /// Makes the process of `command` die with the thread that starts it, and close every descriptor but its standard ones
 /// when it is executed; a later `pre_exec` may exempt some.
@@ -19,6 +19,25 @@ pub fn attach(command: &mut Command) {
         if getppid() != Some(parent) {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
+        close_others_on_exec();
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure only makes system calls; it neither allocates nor takes locks.
+    #[expect(unsafe_code, reason = "std offers no other way to act in the child")]
+    unsafe {
+        command.pre_exec(in_child);
+    }
+}
+
+/// Behind everything that somebody waits for.
+const NICENESS: i32 = 10;
+
+/// Makes the process of `command` one of its own: in a session where no terminal reaches it, with low priority, and with no
+/// descriptor but its standard ones, so that nobody waits for it because of a pipe or a lock.
+pub fn detach(command: &mut Command) {
+    let in_child = || {
+        setsid()?;
+        nice(NICENESS)?;
         close_others_on_exec();
         Ok(())
     };

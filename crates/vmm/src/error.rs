@@ -128,22 +128,6 @@ impl VmmError {
         }
     }
 
-    /// Whether it was the guest or its VMM that failed, not the host that could not start it or find room for it.
-    pub fn is_the_guests(&self) -> bool {
-        match self {
-            Self::DiedEarly { .. }
-            | Self::BootTimeout { .. }
-            | Self::DiedMidway { .. }
-            | Self::ChannelClosed { .. }
-            | Self::CallTimeout { .. }
-            | Self::Misbehaved { .. }
-            | Self::Channel { .. }
-            | Self::Refused { .. }
-            | Self::Monitor { .. } => true,
-            Self::OutOfRange { .. } | Self::Spawn { .. } | Self::Host { .. } | Self::Files(_) => false,
-        }
-    }
-
     /// Adds what the machine last said, where the error is that it went away.
     #[must_use]
     pub fn with_console(self, machine: &dyn crate::Machine) -> Self {

@@ -44,6 +44,7 @@ const ROOT_DIR: &str = "/root";
 /// Where the module tree is staged; the initramfs has its few modules in `/modules`.
 const STAGED_MODULES_DIR: &str = "/module-tree";
 const MODULES_DIR: &str = "/usr/lib/modules";
+const LIB_MODULES_DIR: &str = "/lib/modules";
 
 /// No index and no metadata-only copies: the upper layer must stand alone when it is copied or looked at. Renaming a
 /// directory of the image works, as on any other file system.
@@ -94,6 +95,7 @@ pub fn stage(layout: &Root) -> Result<Staged, Fail> {
         let modules = wait_for_disk(&layout.modules_serial)?;
         attach(&modules, STAGED_MODULES_DIR, "erofs", MountFlags::RDONLY | IN_MEMORY, None)?;
     }
+    remove_initramfs_files();
     Ok(Staged { scratch: wait_for_disk(&layout.scratch_serial)?, names: create_names()? })
 }
 
@@ -139,15 +141,14 @@ impl Rehearsal {
         fchdir(&self.initramfs)
             .and_then(|()| chroot("."))
             .map_err(|error| Fail::os("leave the root after a rehearsal", error))?;
-        for (_, target) in STAGED.iter().rev() {
-            // What was bound is only detached here, not unmounted; what was not staged is not there.
+        for target in STAGED.iter().map(|(_, target)| *target).chain([LIB_MODULES_DIR]) {
+            // What was bound is only detached here, not unmounted; what was not bound is not there.
             let _ = unmount(format!("{ROOT_DIR}{target}"), UnmountFlags::DETACH);
         }
         for target in [ROOT_DIR, SCRATCH_DIR] {
             unmount(target, UnmountFlags::empty())
                 .map_err(|error| Fail::os(&format!("unmount {target} after a rehearsal"), error))?;
         }
-        remove_initramfs_files();
         Ok(())
     }
 }
@@ -245,7 +246,7 @@ fn create_directory(directory: &Path) -> Result<(), Fail> {
     fs::create_dir_all(directory).map_err(|error| Fail::os(&format!("create {}", directory.display()), error))
 }
 
-/// Leaves the initramfs as switch_root(8) does.
+/// Leaves the initramfs, whose files are gone, as switch_root(8) does.
 fn switch_root() -> Result<(), Fail> {
     chdir(ROOT_DIR)
         .and_then(|()| mount_move(".", "/"))
@@ -292,7 +293,7 @@ fn ensure_directory(directory: &Path, mode: u32) -> Result<(), Fail> {
 
 /// Some distributions keep `/lib` apart from `/usr/lib`, and look for modules in the former.
 fn offer_modules_in_lib() -> Result<(), Fail> {
-    let in_lib = Path::new("/lib/modules");
+    let in_lib = Path::new(LIB_MODULES_DIR);
     let merged =
         fs::read_link("/lib").is_ok_and(|lib| lib == Path::new("usr/lib") || lib == Path::new("/usr/lib"));
     if merged || !Path::new(MODULES_DIR).is_dir() {

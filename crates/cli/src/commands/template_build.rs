@@ -2,10 +2,6 @@
 
 use crate::settings;
 use anyhow::Result;
-use rustix::process::{nice, setsid};
-
-/// Behind everything that somebody waits for.
-const NICENESS: i32 = 10;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -17,9 +13,6 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: Arguments) -> Result<u8> {
-    // Out of reach of the terminal that the command before was started in, and less important than what runs there now.
-    // Where either fails the template is made all the same.
-    let (_session, _niceness) = (setsid(), nice(NICENESS));
     let Arguments { environment, vcpu_count, mem_mib } = arguments;
     settings::pyro("template")?.build_template(&environment, vcpu_count, mem_mib).await?;
     Ok(0)

@@ -25,6 +25,7 @@ const REHEARSALS: [&[&str]; 4] = [
     &["true"],
 ];
 const REHEARSAL_LIMIT: Duration = Duration::from_secs(30);
+const BEING_MADE: &str = "the template is being made, or whoever was making it was killed";
 /// How long another process may take that makes the same template.
 const PATIENCE: Duration = Duration::from_mins(3);
 /// How long the agent may take to notice that nobody is at the other end.
@@ -67,7 +68,14 @@ impl Pyro {
         self.progress().phase(&format!("template environment={}", shape.environment.name));
         let directory = {
             let (store, key) = (store.clone(), key.clone());
-            blocking(move || Ok(store.build_directory(&key)?)).await?
+            blocking(move || {
+                // Stands if this process is killed: nobody is to try it again and again without being asked.
+                if store.open(&key).is_err() {
+                    store.note(&key, BEING_MADE.to_owned())?;
+                }
+                Ok(store.build_directory(&key)?)
+            })
+            .await?
         };
         let built = Snapshot { ram: directory.join("ram"), state: directory.join("state") };
         let made = match self.take_memory(shape, prepared, built.clone()).await {
@@ -83,7 +91,8 @@ impl Pyro {
             if let Err(error) = &made
                 && store.open(&key).is_err()
             {
-                let _unrecorded = store.reject(&key, chain(error));
+                let _unrecorded =
+                    store.note(&key, format!("the template could not be made: {}", chain(error)));
             }
             made.map(Some)
         })

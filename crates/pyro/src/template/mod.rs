@@ -26,12 +26,15 @@ use pyro_runtime::{Bundle, Sha256Digest, host};
 use pyro_vmm::{Engine, MemMib, VcpuCount};
 use std::process::{Command, Stdio};
 
-/// How long a template that failed is left alone before it is made anew without being asked for.
-const REJECTED_FOR: SignedDuration = SignedDuration::from_mins(10);
+/// How long a template that failed, or that somebody else with the same cache made for himself, is left alone before it is
+/// made anew without being asked for.
+const LEFT_ALONE: SignedDuration = SignedDuration::from_mins(10);
 
 /// How many templates there may be for another one to be made without being asked for: whoever asks for ever other shapes
 /// of machines must not fill the disk by that.
 const MOST_UNASKED: usize = 16;
+/// The largest machine, in MiB, that gets one without being asked for: every GiB takes some 16 MiB of disk.
+const LARGEST_UNASKED: u32 = 4096;
 
 /// When templates are used, and made without being asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -97,13 +100,15 @@ impl Pyro {
     /// Nobody waits for it, and it waits for nobody: where one is being made already, it ends.
     pub(crate) fn make_template_later(&self, shape: &Shape, unusable: &Unusable) {
         let due = match unusable {
-            Unusable::Rejected { at, .. } => Timestamp::now().duration_since(*at) > REJECTED_FOR,
+            Unusable::Rejected { at, .. } | Unusable::Stale { at, .. } => {
+                Timestamp::now().duration_since(*at) > LEFT_ALONE
+            }
             Unusable::Missing => self.template_store().count() < MOST_UNASKED,
-            Unusable::Stale { .. } | Unusable::Damaged { .. } => true,
+            Unusable::Damaged { .. } => true,
+            Unusable::Failed { .. } => false,
         };
-        let Some(program) =
-            self.settings.program.as_ref().filter(|_| due && self.settings.templates == TemplatePolicy::Auto)
-        else {
+        let wanted = self.settings.templates == TemplatePolicy::Auto && shape.memory.get() <= LARGEST_UNASKED;
+        let Some(program) = self.settings.program.as_ref().filter(|_| due && wanted) else {
             return;
         };
         let mut command = Command::new(program);
@@ -119,10 +124,11 @@ impl Pyro {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
+        pyro_runtime::child::detach(&mut command);
         // A template is only a matter of speed: the command it would have helped has its result.
         if let Ok(mut child) = command.spawn() {
             // Where this process lives on, it is the one to take note of the child's end.
-            std::thread::spawn(move || child.wait());
+            let _unnoted = std::thread::Builder::new().spawn(move || child.wait());
         }
     }
 }

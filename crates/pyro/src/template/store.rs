@@ -13,8 +13,10 @@
 //! whether it is still that file, and when it does not, it is hashed again before anybody uses it.
 
 use super::key::TemplateKey;
+use crate::PyroError;
 use jiff::Timestamp;
 use pyro_images::Pruned;
+use pyro_protocol::error::chain;
 use pyro_runtime::Sha256Digest;
 use pyro_runtime::fs::{
     FsError, Stamp, create_dir_all, digest_of_data, disk_usage, remove_all, set_mode, write_atomic,
@@ -76,9 +78,11 @@ pub(crate) enum Unusable {
     /// None was made for this shape.
     Missing,
     /// One was made, for something else.
-    Stale { made_for: &'static str },
+    Stale { made_for: &'static str, at: Timestamp },
     /// Its files are not what was installed.
     Damaged { how: String },
+    /// The machine restored from it did not come up.
+    Failed { why: String },
     /// It failed, or could not be made.
     Rejected { why: String, at: Timestamp },
 }
@@ -87,10 +91,21 @@ impl fmt::Display for Unusable {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => formatter.write_str("there is no template for this environment and machine"),
-            Self::Stale { made_for } => write!(formatter, "the template was made for {made_for}"),
+            Self::Stale { made_for, .. } => write!(formatter, "the template was made for {made_for}"),
             Self::Damaged { how } => write!(formatter, "the template is damaged: {how}"),
-            Self::Rejected { why, .. } => write!(formatter, "the template failed: {why}"),
+            Self::Failed { why } => write!(formatter, "the template failed: {why}"),
+            Self::Rejected { why, .. } => formatter.write_str(why),
         }
+    }
+}
+
+impl Unusable {
+    /// Of a template from which a machine did not come up, with what the VMM said last.
+    pub(crate) fn failed(error: &PyroError) -> Self {
+        let last_words = error.log().and_then(|log| log.trim_end().lines().next_back());
+        let why =
+            [Some(chain(error).as_str()), last_words].into_iter().flatten().collect::<Vec<_>>().join(": ");
+        Self::Failed { why }
     }
 }
 
@@ -117,7 +132,7 @@ impl TemplateStore {
         let manifest: Manifest =
             serde_json::from_slice(&text).map_err(|_| damaged("its manifest is unreadable".to_owned()))?;
         if let Some(made_for) = manifest.key.difference(key) {
-            return Err(Unusable::Stale { made_for });
+            return Err(Unusable::Stale { made_for, at: manifest.created_at });
         }
         self.verify(&name, manifest).map_err(damaged)
     }
@@ -170,12 +185,27 @@ impl TemplateStore {
         Ok(self.template(&manifest))
     }
 
-    /// Takes the template of `key` out of use, or records that it could not be made.
-    pub(crate) fn reject(&self, key: &TemplateKey, why: String) -> Result<(), FsError> {
-        create_dir_all(&self.directory)?;
+    /// Records why there is no template of `key`, for whoever holds the lock.
+    pub(crate) fn note(&self, key: &TemplateKey, why: String) -> Result<(), FsError> {
         let rejection = Rejection { key: key.clone(), at: Timestamp::now(), why };
-        Self::write(&self.rejection_path(&key.name()), &rejection)?;
-        remove_all(&self.manifest_path(&key.name()))
+        Self::write(&self.rejection_path(&key.name()), &rejection)
+    }
+
+    /// Takes the template that was made for `key` at that time out of use. One that is being made, or has taken its place,
+    /// is not the one that failed.
+    pub(crate) fn reject_made_at(
+        &self,
+        key: &TemplateKey,
+        made: Timestamp,
+        why: String,
+    ) -> Result<(), FsError> {
+        let Ok(_lock) = self.lock(key, Duration::ZERO) else { return Ok(()) };
+        if self.manifest(&key.name()).is_some_and(|present| present.key == *key && present.created_at == made)
+        {
+            self.note(key, why)?;
+            remove_all(&self.manifest_path(&key.name()))?;
+        }
+        Ok(())
     }
 
     /// Removes every template that `is_current` does not want, damaged ones, and what interrupted builds left; not what
@@ -206,14 +236,20 @@ impl TemplateStore {
                 let path = self.directory.join(&file);
                 let bytes = disk_usage(&path);
                 remove_all(&path)?;
+                let reason =
+                    if file.starts_with(".build-") { "left by an interrupted build" } else { reason };
                 removed.push(Pruned { file, reason, bytes });
             }
         }
         Ok(removed)
     }
 
+    fn manifest(&self, name: &str) -> Option<Manifest> {
+        serde_json::from_slice(&fs::read(self.manifest_path(name)).ok()?).ok()
+    }
+
     fn current(&self, name: &str, is_current: &dyn Fn(&TemplateKey) -> bool) -> Option<Manifest> {
-        let manifest: Manifest = serde_json::from_slice(&fs::read(self.manifest_path(name)).ok()?).ok()?;
+        let manifest = self.manifest(name)?;
         let sound = manifest.key.name() == name && is_current(&manifest.key);
         (sound && self.verify(name, manifest.clone()).is_ok()).then_some(manifest)
     }
@@ -236,7 +272,8 @@ impl TemplateStore {
             let metadata = fs::symlink_metadata(&path)
                 .ok()
                 .filter(|metadata| name_of(&what.name) == Some(name) && metadata.is_file());
-            let metadata = metadata.ok_or_else(|| format!("{} is missing", what.name))?;
+            let metadata =
+                metadata.ok_or_else(|| format!("{} is missing, or no file of its own", what.name))?;
             if metadata.len() != what.bytes {
                 return Err(format!("{} has {} bytes instead of {}", what.name, metadata.len(), what.bytes));
             }
@@ -252,9 +289,14 @@ impl TemplateStore {
         let (ram, stamp) = read(&manifest.ram)?;
         if stamp != manifest.ram.stamp {
             compare(&manifest.ram, &ram)?;
+            let before = manifest.clone();
             manifest.ram.stamp = stamp;
-            // Only a matter of speed: a cache that cannot be written is hashed again next time.
-            let _not_renewed = Self::write(&self.manifest_path(name), &manifest);
+            // Only a matter of speed: where it cannot be written, or another process is at it, it is hashed again next time.
+            if let Ok(_lock) = self.lock(&manifest.key, Duration::ZERO)
+                && self.manifest(name).is_some_and(|present| present == before)
+            {
+                let _not_renewed = Self::write(&self.manifest_path(name), &manifest);
+            }
         }
         Ok(self.template(&manifest))
     }
@@ -429,8 +471,12 @@ mod tests {
         let cache = Cache::new();
         cache.install(b"content");
         let other = TemplateKey { agent: Sha256Digest::of(b"other"), ..key() };
-        assert_eq!(cache.store.open(&other).unwrap_err(), Unusable::Stale { made_for: "another agent" });
-        cache.store.reject(&key(), "no answer".to_owned()).unwrap();
+        let stale = cache.store.open(&other).unwrap_err();
+        assert!(matches!(stale, Unusable::Stale { made_for: "another agent", .. }), "{stale:?}");
+        let made = cache.store.open(&key()).unwrap().created_at;
+        cache.store.reject_made_at(&key(), Timestamp::UNIX_EPOCH, "another".to_owned()).unwrap();
+        cache.store.open(&key()).unwrap();
+        cache.store.reject_made_at(&key(), made, "no answer".to_owned()).unwrap();
         assert!(
             matches!(cache.store.open(&key()), Err(Unusable::Rejected { why, .. }) if why == "no answer")
         );

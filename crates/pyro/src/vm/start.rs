@@ -5,7 +5,6 @@ use crate::template::{self, Template, TemplateKey, TemplatePolicy, TemplateStore
 use crate::vm::VmId;
 use crate::vm::directory::VmDirectory;
 use crate::{Pyro, PyroError};
-use jiff::Timestamp;
 use pyro_images::Recipe;
 use pyro_protocol::error::{Diagnostic, ErrorKind, chain};
 use pyro_protocol::serial;
@@ -179,22 +178,23 @@ impl Prepared {
         directory: &Path,
         progress: &dyn Progress,
     ) -> Result<Running, PyroError> {
-        let unusable = match self.template().await? {
+        let (unusable, failed) = match self.template().await? {
             Some(Ok(template)) => match self.restore(id, shape, directory, &template).await {
                 Ok(running) => return Ok(running),
-                Err(PyroError::Vmm(error)) if error.is_the_guests() => {
-                    Some(self.reject(&template, error.into()).await)
-                }
-                Err(error) => return Err(error),
+                Err(error) => (Some(Unusable::failed(&error)), Some(template)),
             },
-            Some(Err(unusable)) => Some(unusable),
-            None => None,
+            Some(Err(unusable)) => (Some(unusable), None),
+            None => (None, None),
         };
         if let Some(unusable) = unusable.as_ref().filter(|unusable| **unusable != Unusable::Missing) {
             progress.phase(&format!("cold-start reason=\"{unusable}\""));
         }
         let (machine, launch) = self.launch(id, shape, directory, Start::Boot).await?;
         let running = self.bring_up(machine, id, StartKind::Cold, shape.boot_deadline(), launch).await?;
+        if let (Some(template), Some(unusable)) = (failed, &unusable) {
+            // Where a machine can boot, it was not the host's fault.
+            self.reject(&template, unusable).await;
+        }
         Ok(Running { no_template: unusable, ..running })
     }
 
@@ -210,23 +210,12 @@ impl Prepared {
         self.bring_up(machine, id, StartKind::Warm, RESTORE_DEADLINE, launch).await
     }
 
-    /// Takes a template that failed out of use; says why there is none now.
-    async fn reject(&self, template: &Template, error: PyroError) -> Unusable {
-        let last_words = error.log().and_then(|log| log.trim_end().lines().next_back()).unwrap_or_default();
-        let why = format!("{}{}{last_words}", chain(&error), if last_words.is_empty() { "" } else { ": " });
-        let unusable = Unusable::Rejected { why: why.clone(), at: Timestamp::now() };
-        let Some(GuestParts { templates, key: Some(key), .. }) = self.guest.clone() else { return unusable };
-        let made = template.created_at;
-        let rejected = blocking(move || {
-            // One that took its place meanwhile is not the one that failed.
-            if templates.open(&key).is_ok_and(|present| present.created_at == made) {
-                templates.reject(&key, why)?;
-            }
-            Ok(())
-        });
+    /// Takes a template that failed out of use.
+    async fn reject(&self, template: &Template, unusable: &Unusable) {
+        let Some(GuestParts { templates, key: Some(key), .. }) = self.guest.clone() else { return };
+        let (made, why) = (template.created_at, unusable.to_string());
         // A cache that cannot be written keeps it; the next start tries it again, and boots as this one does.
-        let _kept = rejected.await;
-        unusable
+        let _kept = blocking(move || Ok(templates.reject_made_at(&key, made, why)?)).await;
     }
 
     /// Waits for the agent of a machine just launched, and makes the machine what `id` names.

@@ -30,7 +30,9 @@ fn a_template_that_does_not_fit_is_not_there_and_the_disk_is_named() {
     let made = prepare(&["--force"]);
     assert_eq!((&made["reused"], &made["start"]), (&false.into(), &"warm".into()), "{made}");
     let files = disk.files();
-    assert_eq!(prepare(&["--force"])["start"], "warm");
+    let forced =
+        templates.pyro(&["prepare", "--json", "--force"]).wrapped_in(disk.enter()).run().expect(1).json();
+    assert!(says(&forced["error"]["message"], FULL) && forced["error"]["hint"].is_string(), "{forced}");
     assert_eq!(disk.files(), files);
     assert_eq!(run()["start"], "warm");
 }

@@ -86,3 +86,18 @@ fn an_unknown_environment_is_answered_as_elsewhere() {
     assert!(says(&error["hint"], "pyro env list") && !says(&error["hint"], "did you mean"), "{error}");
     assert!(!home.cache().exists(), "nothing was fetched for it");
 }
+
+#[test]
+fn prepared_without_a_template_it_is_prepared_again_when_there_can_be_one() {
+    let templates = OwnTemplates::none();
+    let without =
+        || templates.pyro(&["prepare", "--json"]).env("PYRO_TEMPLATES", "off").run().expect(0).json();
+    let booted = without();
+    assert_eq!((&booted["reused"], &booted["start"]), (&false.into(), &"cold".into()), "{booted}");
+    assert_eq!(without()["reused"], true, "as long as that is what is asked for");
+    let prepared = templates.prepare(&[]);
+    assert_eq!((&prepared["reused"], &prepared["start"]), (&false.into(), &"warm".into()), "{prepared}");
+    assert!(prepared["template"]["ram_disk_bytes"].is_number(), "{prepared}");
+    let booted = without();
+    assert_eq!((&booted["reused"], &booted["start"]), (&false.into(), &"cold".into()), "{booted}");
+}

@@ -107,6 +107,8 @@ fn add_leftovers(templates: &OwnTemplates) -> Vec<Told> {
     fs::write(templates.build_directory().join("ram"), "half").unwrap();
     let orphan = format!("{DEFAULT_SHAPE}-0123456789abcdef.ram");
     fs::write(templates.templates().join(&orphan), "replaced").unwrap();
-    let files = [format!(".build-{DEFAULT_SHAPE}"), orphan];
-    files.into_iter().map(|file| (file, "not in use".to_owned())).collect()
+    vec![
+        (format!(".build-{DEFAULT_SHAPE}"), "left by an interrupted build".to_owned()),
+        (orphan, "not in use".to_owned()),
+    ]
 }
