@@ -1,7 +1,7 @@
 //! `bench`: measures what users wait for, and what a guest costs, and prints named series.
 //!
 //! Nothing here passes or fails on a time: machines are shared and noisy. What is compared is measured in turns, one of
-//! each in every round, so that noise hits all alike; and each start is printed as a multiple of the floor, the time
+//! each in every round, so that noise hits all alike; and each time is printed as a multiple of the floor, the time
 //! that no start can beat, measured in the same rounds.
 //!
 //! [`plan`] reads the arguments, [`rounds`] measures what goes by turns, [`fleet`] and [`install`] what does not, and

@@ -63,9 +63,9 @@ impl Figure {
         self.name().replace(' ', "-")
     }
 
-    /// It is a start, so that there is a floor to it.
-    pub fn is_start(self) -> bool {
-        matches!(self, Self::RunWarm | Self::RunCold | Self::Create | Self::Reset)
+    /// It is a time that is printed as a multiple of the floor.
+    pub fn has_floor(self) -> bool {
+        !matches!(self, Self::Floor | Self::IdleMemory | Self::Fleet | Self::Install)
     }
 
     /// It is a step in the life of one guest, whose steps are taken all or none.
@@ -116,7 +116,7 @@ impl Plan {
 
     /// This figure is to be printed: asked for, or the floor of one that is.
     pub fn has(&self, figure: Figure) -> bool {
-        let implied = figure == Figure::Floor && self.figures.iter().any(|figure| figure.is_start());
+        let implied = figure == Figure::Floor && self.figures.iter().any(|figure| figure.has_floor());
         implied || self.figures.contains(&figure)
     }
 

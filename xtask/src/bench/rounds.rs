@@ -34,7 +34,7 @@ pub async fn measure(binary: &Path, pyro: &Pyro, plan: &Plan) -> Result<Vec<Seri
     measured.extend(warm.into_series());
     measured.extend(cold.into_series());
     for (figure, mut series) in life.into_series().into_iter().filter(|(figure, _)| plan.has(*figure)) {
-        if figure.is_start() {
+        if figure.has_floor() {
             series.compare(Figure::Floor.name(), &floor);
         }
         measured.push(series);

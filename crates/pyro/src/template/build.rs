@@ -1,11 +1,11 @@
 //! Makes a template: boot, stage, rehearse, seal, take the memory, install.
 
+use super::building::Building;
 use super::{Template, TemplateKey, TemplateStore, Unusable};
 use crate::engine::blocking;
 use crate::vm::{Prepared, Shape, VmId};
 use crate::{Pyro, PyroError};
 use pyro_protocol::WAITING_LINE;
-use pyro_protocol::error::chain;
 use pyro_protocol::v1::FailureKind;
 use pyro_runtime::lock::FileLock;
 use pyro_vmm::guest::{ExecEvent, ExecRequest};
@@ -25,7 +25,6 @@ const REHEARSALS: [&[&str]; 4] = [
     &["true"],
 ];
 const REHEARSAL_LIMIT: Duration = Duration::from_secs(30);
-const BEING_MADE: &str = "the template is being made, or whoever was making it was killed";
 /// How long another process may take that makes the same template.
 const PATIENCE: Duration = Duration::from_mins(3);
 /// How long the agent may take to notice that nobody is at the other end.
@@ -59,44 +58,21 @@ impl Pyro {
         {
             return Ok(Some(found));
         }
-        let Some(_lock) = lock(&store, &key, demand).await? else { return Ok(None) };
+        let Some(lock) = lock(&store, &key, demand).await? else { return Ok(None) };
         if demand != Demand::Anew
             && let Ok(found) = open(&store, &key).await?
         {
             return Ok(Some(found));
         }
         self.progress().phase(&format!("template environment={}", shape.environment.name));
-        let directory = {
-            let (store, key) = (store.clone(), key.clone());
-            blocking(move || {
-                // Stands if this process is killed: nobody is to try it again and again without being asked.
-                if store.open(&key).is_err() {
-                    store.note(&key, BEING_MADE.to_owned())?;
-                }
-                Ok(store.build_directory(&key)?)
-            })
-            .await?
-        };
-        let built = Snapshot { ram: directory.join("ram"), state: directory.join("state") };
-        let made = match self.take_memory(shape, prepared, built.clone()).await {
-            Ok(()) => {
-                let (store, key) = (store.clone(), key.clone());
-                blocking(move || Ok(store.install(&key, &built)?)).await
+        let building = blocking(move || Ok(Building::begin(store, key, lock)?)).await?;
+        match self.take_memory(shape, prepared, building.files()).await {
+            Ok(()) => blocking(move || Ok(Some(building.finish()?))).await,
+            Err(error) => {
+                building.fail(&error);
+                Err(error)
             }
-            Err(error) => Err(error),
-        };
-        blocking(move || {
-            // Half a template is of no use, and a full disk may be why it is only half.
-            pyro_runtime::fs::remove_all(&directory)?;
-            if let Err(error) = &made
-                && store.open(&key).is_err()
-            {
-                let _unrecorded =
-                    store.note(&key, format!("the template could not be made: {}", chain(error)));
-            }
-            made.map(Some)
-        })
-        .await
+        }
     }
 
     async fn take_memory(

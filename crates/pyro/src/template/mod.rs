@@ -9,12 +9,16 @@
 //! waits ([`TemplatePolicy`]). What a template depends on is its [`key`]; its files are kept and verified by the [`store`].
 
 mod build;
+mod building;
 mod key;
+mod names;
 mod store;
+mod unusable;
 
 pub(crate) use build::Demand;
 pub(crate) use key::TemplateKey;
-pub(crate) use store::{Template, TemplateStore, Unusable};
+pub(crate) use store::{Template, TemplateStore};
+pub(crate) use unusable::Unusable;
 
 use crate::engine::blocking;
 use crate::vm::Shape;

@@ -13,10 +13,10 @@
 //! whether it is still that file, and when it does not, it is hashed again before anybody uses it.
 
 use super::key::TemplateKey;
-use crate::PyroError;
+use super::names::{SHORT_DIGEST, name_of};
+use super::unusable::Unusable;
 use jiff::Timestamp;
 use pyro_images::Pruned;
-use pyro_protocol::error::chain;
 use pyro_runtime::Sha256Digest;
 use pyro_runtime::fs::{
     FsError, Stamp, create_dir_all, digest_of_data, disk_usage, remove_all, set_mode, write_atomic,
@@ -25,13 +25,9 @@ use pyro_runtime::lock::FileLock;
 use pyro_vmm::Snapshot;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// Digits of the state's digest in the names of files.
-const SHORT_DIGEST: usize = 16;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,43 +66,6 @@ pub(crate) struct Template {
     pub(crate) ram_disk_bytes: u64,
     /// Bytes of the state.
     pub(crate) state_bytes: u64,
-}
-
-/// Why there is no template to use.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Unusable {
-    /// None was made for this shape.
-    Missing,
-    /// One was made, for something else.
-    Stale { made_for: &'static str, at: Timestamp },
-    /// Its files are not what was installed.
-    Damaged { how: String },
-    /// The machine restored from it did not come up.
-    Failed { why: String },
-    /// It failed, or could not be made.
-    Rejected { why: String, at: Timestamp },
-}
-
-impl fmt::Display for Unusable {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing => formatter.write_str("there is no template for this environment and machine"),
-            Self::Stale { made_for, .. } => write!(formatter, "the template was made for {made_for}"),
-            Self::Damaged { how } => write!(formatter, "the template is damaged: {how}"),
-            Self::Failed { why } => write!(formatter, "the template failed: {why}"),
-            Self::Rejected { why, .. } => formatter.write_str(why),
-        }
-    }
-}
-
-impl Unusable {
-    /// Of a template from which a machine did not come up, with what the VMM said last.
-    pub(crate) fn failed(error: &PyroError) -> Self {
-        let last_words = error.log().and_then(|log| log.trim_end().lines().next_back());
-        let why =
-            [Some(chain(error).as_str()), last_words].into_iter().flatten().collect::<Vec<_>>().join(": ");
-        Self::Failed { why }
-    }
 }
 
 /// The cache directory.
@@ -149,17 +108,13 @@ impl TemplateStore {
         FileLock::acquire(&self.directory.join(format!("{}.lock", key.name())), patience, &|| {})
     }
 
-    /// An empty directory to build the template of `key` in, for whoever holds the lock.
-    pub(crate) fn build_directory(&self, key: &TemplateKey) -> Result<PathBuf, FsError> {
-        let directory = self.directory.join(format!(".build-{}", key.name()));
-        remove_all(&directory)?;
-        create_dir_all(&directory)?;
-        set_mode(&directory, 0o700)?;
-        Ok(directory)
+    /// Where the template of `key` is built.
+    pub(super) fn build_directory(&self, key: &TemplateKey) -> PathBuf {
+        self.directory.join(format!(".build-{}", key.name()))
     }
 
     /// Makes the finished files, which are in the build directory, the template of `key`; the one before is removed.
-    pub(crate) fn install(&self, key: &TemplateKey, built: &Snapshot) -> Result<Template, FsError> {
+    pub(super) fn install(&self, key: &TemplateKey, built: &Snapshot) -> Result<Template, FsError> {
         let name = key.name();
         let state = digest(&built.state)?;
         let stem = format!("{name}-{}", &state.to_string()[..SHORT_DIGEST]);
@@ -185,8 +140,13 @@ impl TemplateStore {
         Ok(self.template(&manifest))
     }
 
+    /// Takes back what [`Self::note`] recorded.
+    pub(super) fn forget_note(&self, key: &TemplateKey) -> Result<(), FsError> {
+        remove_all(&self.rejection_path(&key.name()))
+    }
+
     /// Records why there is no template of `key`, for whoever holds the lock.
-    pub(crate) fn note(&self, key: &TemplateKey, why: String) -> Result<(), FsError> {
+    pub(super) fn note(&self, key: &TemplateKey, why: String) -> Result<(), FsError> {
         let rejection = Rejection { key: key.clone(), at: Timestamp::now(), why };
         Self::write(&self.rejection_path(&key.name()), &rejection)
     }
@@ -350,35 +310,9 @@ fn digest(path: &Path) -> Result<Sha256Digest, FsError> {
     digest_of_data(&file).map_err(FsError::on("read", path))
 }
 
-/// The name of the template that a file of the cache belongs to, when it is of the form that pyro gives its files.
-fn name_of(file: &str) -> Option<&str> {
-    let is_name = |name: &str| {
-        let (environment, shape) = name.rsplit_once('-')?;
-        let (vcpus, memory) = shape.split_once('x')?;
-        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._".contains(&byte);
-        let is_environment = !environment.is_empty() && environment.bytes().all(is_word);
-        (is_environment && is_number(vcpus) && is_number(memory)).then_some(())
-    };
-    let name = match (file.strip_prefix(".build-"), file.strip_suffix(".ram").or(file.strip_suffix(".state")))
-    {
-        (Some(name), _) => name,
-        (None, Some(stem)) => {
-            let (name, digest) = stem.rsplit_once('-')?;
-            let is_digest =
-                digest.len() == SHORT_DIGEST && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
-            is_digest.then_some(name)?
-        }
-        (None, None) => file
-            .strip_suffix(".rejected.json")
-            .or(file.strip_suffix(".json"))
-            .or(file.strip_suffix(".lock"))?,
-    };
-    is_name(name).map(|()| name)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::building::Building;
     use super::super::key::tests::key;
     use super::*;
 
@@ -395,12 +329,15 @@ mod tests {
         }
 
         fn install(&self, content: &[u8]) -> Template {
-            let _lock = self.store.lock(&key(), Duration::ZERO).unwrap();
-            let directory = self.store.build_directory(&key()).unwrap();
-            let built = Snapshot { ram: directory.join("ram"), state: directory.join("state") };
-            fs::write(&built.ram, content).unwrap();
-            fs::write(&built.state, content).unwrap();
-            self.store.install(&key(), &built).unwrap()
+            let building = self.begin();
+            fs::write(&building.files().ram, content).unwrap();
+            fs::write(&building.files().state, content).unwrap();
+            building.finish().unwrap()
+        }
+
+        fn begin(&self) -> Building {
+            let lock = self.store.lock(&key(), Duration::ZERO).unwrap();
+            Building::begin(self.store.clone(), key(), lock).unwrap()
         }
 
         fn files(&self) -> Vec<String> {
@@ -463,6 +400,26 @@ mod tests {
         // A copy with the same content is fine, whatever its times.
         let template = cache.install(b"content");
         fs::write(&template.files.ram, b"content").unwrap();
+        cache.store.open(&key()).unwrap();
+    }
+
+    #[test]
+    fn what_is_being_made_is_said_and_gone_when_it_is_given_up() {
+        let cache = Cache::new();
+        let building = cache.begin();
+        fs::write(&building.files().ram, b"half").unwrap();
+        assert!(
+            matches!(cache.store.open(&key()), Err(Unusable::Rejected { why, .. }) if why.contains("being made"))
+        );
+        drop(building);
+        assert_eq!(cache.store.open(&key()).unwrap_err(), Unusable::Missing);
+        cache.begin().fail(&std::io::Error::other("no room"));
+        assert!(
+            matches!(cache.store.open(&key()), Err(Unusable::Rejected { why, .. }) if why.ends_with("no room"))
+        );
+        assert_eq!(cache.files(), ["debian-12-1x1024.lock", "debian-12-1x1024.rejected.json"]);
+        cache.install(b"content");
+        cache.begin().fail(&std::io::Error::other("no room"));
         cache.store.open(&key()).unwrap();
     }
 

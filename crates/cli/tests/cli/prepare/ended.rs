@@ -58,6 +58,22 @@ fn killed_while_it_writes_the_first_template_there_is_none() {
 }
 
 #[test]
+fn interrupted_it_leaves_nothing_of_the_template_that_it_was_making() {
+    for templates in [OwnTemplates::none(), OwnTemplates::copied()] {
+        let before = templates.files();
+        let running = templates.pyro(&["prepare", "--force"]).spawn();
+        wait_for(&templates.build_directory().join("state"));
+        running.signal(Signal::INT);
+        let _reported = running.wait().expect(130);
+        templates.expect_no_process_within(GONE_DEADLINE);
+        let without_locks = |files: Vec<String>| {
+            files.into_iter().filter(|file| file.strip_suffix(".lock").is_none()).collect::<Vec<_>>()
+        };
+        assert_eq!(without_locks(templates.files()), without_locks(before));
+    }
+}
+
+#[test]
 fn two_at_once_both_succeed_and_one_template_results() {
     let templates = OwnTemplates::copied();
     let both = [(); 2].map(|()| templates.pyro(&["prepare", "--force", "--json"]).spawn());
