@@ -2,8 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use pyro_protocol::v1::FailureKind;
 use rustix::fd::OwnedFd;
 use tokio::sync::{Semaphore, watch};
 
@@ -26,12 +29,16 @@ pub enum Mode {
 /// What was done to the agent; what is legal follows from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Life {
-    /// Nothing yet: stage and configure are legal.
+    /// Nothing yet: stage, seed and configure are legal.
     Fresh,
     /// A template to be, in its rehearsal: exec is legal, and seal.
     Staged,
-    /// A template, or a clone of one: configure is legal.
+    /// A template, or a clone of one: seed and configure are legal.
     Sealed,
+    /// Its disk is being given the tree it begins with, or was given a part of it: nothing is legal.
+    Seeding,
+    /// Its disk has the tree it begins with: configure and freeze are legal.
+    Seeded,
     /// It has its identity and its root: everything else is legal.
     Configured,
 }
@@ -45,7 +52,9 @@ pub struct Agent {
     pub transfers: Semaphore,
     /// The writable disk's file system, once mounted: the only handle to it after the root has changed.
     pub scratch: RefCell<Option<OwnedFd>>,
-    /// What is ready for Configure, from Stage on.
+    /// The writable disk is frozen, or about to be, or just being thawed: what writes to it waits.
+    pub frozen: Arc<AtomicBool>,
+    /// What is ready for Configure, from Stage or Seed on.
     pub staged: RefCell<Option<Staged>>,
     /// The stay in a root before there is a real one, from Stage to Seal.
     pub rehearsal: RefCell<Option<Rehearsal>>,
@@ -61,6 +70,7 @@ impl Agent {
             reaper: Reaper::default(),
             transfers: Semaphore::new(MAX_TRANSFERS),
             scratch: RefCell::new(None),
+            frozen: Arc::default(),
             staged: RefCell::new(None),
             rehearsal: RefCell::new(None),
             life: Cell::new(Life::Fresh),
@@ -82,8 +92,25 @@ impl Agent {
     pub fn require_root(&self) -> Result<(), Fail> {
         match self.life() {
             Life::Staged | Life::Configured => Ok(()),
-            Life::Fresh | Life::Sealed => Err(Fail::wrong_state("the agent is not configured yet")),
+            Life::Fresh | Life::Sealed | Life::Seeding | Life::Seeded => Err(not_configured()),
         }
+    }
+
+    /// Fails while there is no workspace that is there to stay.
+    pub fn require_configured(&self) -> Result<(), Fail> {
+        if self.life() == Life::Configured { Ok(()) } else { Err(not_configured()) }
+    }
+
+    /// Another descriptor of the writable disk's file system. Fails where there is none: the agent is an ordinary process, or
+    /// nothing is mounted yet.
+    pub fn scratch(&self) -> Result<OwnedFd, Fail> {
+        if let Mode::Process { .. } = self.mode {
+            let message = "an agent that is an ordinary process has no disk of its own";
+            return Err(Fail::new(FailureKind::Unsupported, message));
+        }
+        let scratch = self.scratch.borrow();
+        let scratch = scratch.as_ref().ok_or_else(|| Fail::wrong_state("the disk is not mounted yet"))?;
+        scratch.try_clone().map_err(|error| Fail::os("reach the disk", error))
     }
 
     /// Where commands start when the request does not say.
@@ -108,4 +135,8 @@ impl Agent {
             Err(_) => std::future::pending().await,
         }
     }
+}
+
+fn not_configured() -> Fail {
+    Fail::wrong_state("the agent is not configured yet")
 }

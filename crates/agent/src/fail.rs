@@ -5,6 +5,7 @@ use std::io;
 use bytes::Bytes;
 use pyro_protocol::limits::{MAX_MESSAGE_BYTES, MAX_PATH_BYTES};
 use pyro_protocol::v1::{Failure, FailureKind, reply};
+use pyro_tree::{Problem, TreeError};
 use rustix::io::Errno;
 
 /// A failure of one call: its kind, its whole cause for a person, and the path it is about.
@@ -30,11 +31,6 @@ impl Fail {
     /// The call is not legal in the agent's present state.
     pub fn wrong_state(message: impl Into<String>) -> Self {
         Self::new(FailureKind::WrongState, message)
-    }
-
-    /// A path, or an entry of an archive, that is not followed or not created.
-    pub fn unsafe_path(message: impl Into<String>, path: impl Into<Vec<u8>>) -> Self {
-        Self::new(FailureKind::UnsafePath, message).at(path)
     }
 
     /// The host's side of the stream is gone; nobody reads this.
@@ -63,6 +59,23 @@ impl Fail {
             message: self.message,
             path: Bytes::from(self.path),
         })
+    }
+}
+
+impl From<TreeError> for Fail {
+    fn from(TreeError { problem, path }: TreeError) -> Self {
+        let kind = match problem {
+            Problem::Gone => return Self::host_gone(),
+            Problem::Io { action, source } => return Self::os(action, source).at(path),
+            Problem::Malformed(source) => {
+                return Self::invalid(format!("the archive is malformed: {source}")).at(path);
+            }
+            Problem::Invalid(_) | Problem::NoSource(_) => FailureKind::Invalid,
+            Problem::UnsafePath(_) | Problem::EscapingLink { .. } => FailureKind::UnsafePath,
+            Problem::AlreadyExists(_) => FailureKind::AlreadyExists,
+            Problem::Exhausted(_) => FailureKind::Exhausted,
+        };
+        Self::new(kind, problem.to_string()).at(path)
     }
 }
 

@@ -10,15 +10,16 @@ mod boot;
 mod call;
 mod channel;
 mod configure;
+mod diff;
 mod exec;
 mod fail;
 mod files;
+mod freeze;
 mod power;
 mod process;
 mod reaper;
 mod serve;
 mod transfer;
-mod tree;
 
 use std::io::{self, Write};
 use std::path::PathBuf;

@@ -1,6 +1,7 @@
 //! The end: of the machine, or of an ordinary process and everything it started.
 
 use std::fs;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pyro_protocol::limits::MAX_TIMEOUT;
@@ -18,6 +19,9 @@ const POLL: Duration = Duration::from_millis(5);
 
 /// How long what was killed may take to be gone.
 const KILLED_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long a frozen disk may take to be thawed.
+const THAW_DEADLINE: Duration = Duration::from_secs(10);
 
 /// TERM to every process, `grace` to end, KILL; then everything is on disk.
 pub async fn end_processes(agent: &Agent, grace: Duration) {
@@ -42,6 +46,7 @@ pub async fn kill_processes(agent: &Agent) {
 
 /// Flushes and ends the machine: the VMM does not reboot it.
 pub fn restart(agent: &Agent) -> ! {
+    wait_until_thawed(agent);
     sync();
     let read_only = MountFlags::RDONLY;
     let _ = mount_remount("/", read_only, "");
@@ -51,6 +56,14 @@ pub fn restart(agent: &Agent) -> ! {
     }
     sync();
     restart_now()
+}
+
+/// Waits for a frozen disk, whose call has ended by now, to be thawed: what is to be flushed could not be written to it.
+fn wait_until_thawed(agent: &Agent) {
+    let deadline = Instant::now() + THAW_DEADLINE;
+    while agent.frozen.load(Ordering::Acquire) && Instant::now() < deadline {
+        std::thread::sleep(POLL);
+    }
 }
 
 /// Ends the machine as it is.

@@ -22,7 +22,7 @@ use crate::agent::{Agent, Life};
 use crate::call::Call;
 use crate::channel::{Channel, shake_hands};
 use crate::fail::Fail;
-use crate::{archive, configure, exec, files, transfer};
+use crate::{archive, configure, diff, exec, files, freeze, transfer};
 
 /// How long a new stream may take to send its request.
 const REQUEST_DEADLINE: Duration = Duration::from_mins(1);
@@ -112,12 +112,17 @@ async fn perform(agent: &Rc<Agent>, call: &Call, request: Result<Request, Fail>)
         Requested::Ping(_)
             | Requested::Stage(_)
             | Requested::Seal(_)
+            | Requested::Seed(_)
+            | Requested::Freeze(_)
             | Requested::Configure(_)
             | Requested::Sync(_)
             | Requested::Shutdown(_)
     );
     if needs_root {
         agent.require_root()?;
+    }
+    if let Requested::List(_) | Requested::Replace(_) | Requested::Diff(_) = requested {
+        agent.require_configured()?;
     }
     let reply = match requested {
         Requested::Ping(ping) => reply::Reply::Pong(pong(agent, ping)),
@@ -139,6 +144,14 @@ async fn perform(agent: &Rc<Agent>, call: &Call, request: Result<Request, Fail>)
         Requested::Unpack(request) => reply::Reply::Transferred(archive::unpack(agent, call, request).await?),
         Requested::ReadFile(request) => reply::Reply::Transferred(files::read(agent, call, request).await?),
         Requested::WriteFile(request) => reply::Reply::Transferred(files::write(agent, call, request).await?),
+        Requested::Seed(request) => reply::Reply::Transferred(configure::seed(agent, call, request).await?),
+        Requested::Freeze(request) => {
+            freeze::freeze(agent, call, request).await?;
+            reply::Reply::Done(Done {})
+        }
+        Requested::List(request) => reply::Reply::Transferred(files::list(agent, call, request).await?),
+        Requested::Replace(request) => reply::Reply::Transferred(files::replace(agent, call, request).await?),
+        Requested::Diff(request) => reply::Reply::Transferred(diff::diff(agent, call, request).await?),
         Requested::Sync(_) => {
             transfer::offload(agent, || {
                 rustix::fs::sync();

@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 
 use bytes::{Buf, Bytes, BytesMut};
 use pyro_protocol::limits::MAX_CHUNK_BYTES;
-use pyro_protocol::v1::{Data, FailureKind, Transferred, input, reply};
+use pyro_protocol::v1::{Data, FailureKind, FileChange, Transferred, input, reply};
 use tokio::select;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
@@ -30,7 +30,7 @@ pub async fn offload<T: Send + 'static>(
     result
 }
 
-/// Runs `work`, which reads what the host sends until its end.
+/// Runs `work`, which reads what the host sends until its end. What is no part of what it expects fails its reading.
 pub async fn receive(
     agent: &Agent,
     call: &Call,
@@ -40,14 +40,15 @@ pub async fn receive(
     let worker = offload(agent, move || work(&mut Inbound::new(receiver)));
     let feed = async {
         loop {
-            let chunk = match call.input().await? {
-                input::Input::Data(data) => Some(data.data),
-                input::Input::End(_) => None,
+            let piece = match call.input().await? {
+                input::Input::Data(data) => Piece::Data(data.data),
+                input::Input::File(change) => Piece::File(change),
+                input::Input::End(_) => Piece::End,
                 input::Input::Signal(_) => return Err(Fail::invalid("a signal in a transfer")),
             };
-            let ended = chunk.is_none();
+            let ended = matches!(piece, Piece::End);
             // A worker that has stopped reading has a result that says why.
-            if sender.send(chunk).await.is_err() || ended {
+            if sender.send(piece).await.is_err() || ended {
                 return Ok(());
             }
         }
@@ -61,7 +62,7 @@ pub async fn receive(
     worker.await
 }
 
-/// Runs `work`, whose writes are sent to the host as data.
+/// Runs `work`, whose replies are sent to the host, and whose writes as data.
 pub async fn transmit(
     agent: &Agent,
     call: &Call,
@@ -75,8 +76,8 @@ pub async fn transmit(
         Ok(transferred)
     });
     let relay = async move {
-        while let Some(data) = receiver.recv().await {
-            call.send(reply::Reply::Data(Data { data })).await?;
+        while let Some(reply) = receiver.recv().await {
+            call.send(reply).await?;
         }
         Ok(())
     };
@@ -85,16 +86,36 @@ pub async fn transmit(
     relayed.and(result)
 }
 
+/// A piece of what the host sends.
+enum Piece {
+    Data(Bytes),
+    File(FileChange),
+    End,
+}
+
 /// What the host sends, as a reader. It ends only where the host said so; a cancelled call is an error.
 pub struct Inbound {
-    receiver: mpsc::Receiver<Option<Bytes>>,
+    receiver: mpsc::Receiver<Piece>,
     chunk: Bytes,
     ended: bool,
 }
 
 impl Inbound {
-    fn new(receiver: mpsc::Receiver<Option<Bytes>>) -> Self {
+    fn new(receiver: mpsc::Receiver<Piece>) -> Self {
         Self { receiver, chunk: Bytes::new(), ended: false }
+    }
+
+    /// The next file of several, after the content of the one before was read; `None` at the end.
+    pub fn next_file(&mut self) -> Result<Option<FileChange>, Fail> {
+        if !self.chunk.is_empty() {
+            return Err(Fail::invalid("more content than announced"));
+        }
+        match self.receiver.blocking_recv() {
+            Some(Piece::File(change)) => Ok(Some(change)),
+            Some(Piece::End) => Ok(None),
+            Some(Piece::Data(_)) => Err(Fail::invalid("more content than announced")),
+            None => Err(Fail::host_gone()),
+        }
     }
 }
 
@@ -102,8 +123,9 @@ impl Read for Inbound {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         while self.chunk.is_empty() && !self.ended {
             match self.receiver.blocking_recv() {
-                Some(Some(chunk)) => self.chunk = chunk,
-                Some(None) => self.ended = true,
+                Some(Piece::Data(chunk)) => self.chunk = chunk,
+                Some(Piece::End) => self.ended = true,
+                Some(Piece::File(_)) => return Err(io::Error::other("a file where data was expected")),
                 None => return Err(io::ErrorKind::ConnectionAborted.into()),
             }
         }
@@ -115,13 +137,22 @@ impl Read for Inbound {
 
 /// A writer whose bytes go to the host, in chunks.
 pub struct Outbound {
-    sender: mpsc::Sender<Bytes>,
+    sender: mpsc::Sender<reply::Reply>,
     buffer: BytesMut,
 }
 
 impl Outbound {
-    fn new(sender: mpsc::Sender<Bytes>) -> Self {
+    fn new(sender: mpsc::Sender<reply::Reply>) -> Self {
         Self { sender, buffer: BytesMut::new() }
+    }
+
+    /// Sends a reply of another kind, after all data that was written before.
+    pub fn send(&mut self, reply: reply::Reply) -> Result<(), Fail> {
+        self.flush().and_then(|()| self.hand_over(reply)).map_err(|_| Fail::host_gone())
+    }
+
+    fn hand_over(&self, reply: reply::Reply) -> io::Result<()> {
+        self.sender.blocking_send(reply).map_err(|_| io::ErrorKind::ConnectionAborted.into())
     }
 }
 
@@ -140,7 +171,7 @@ impl Write for Outbound {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        let chunk = self.buffer.split().freeze();
-        self.sender.blocking_send(chunk).map_err(|_| io::ErrorKind::ConnectionAborted.into())
+        let data = self.buffer.split().freeze();
+        self.hand_over(reply::Reply::Data(Data { data }))
     }
 }

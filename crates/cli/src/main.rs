@@ -4,19 +4,22 @@
 //! [`printer`] owns what is written where: data on standard output, talk on standard error.
 
 mod commands;
+mod human;
+mod input;
 mod printer;
 mod progress;
 mod reference;
 mod settings;
 mod signals;
+mod streaming;
 
 use clap::Parser;
 use std::process::ExitCode;
+use tokio::runtime::{Builder, Runtime};
 
 fn main() -> ExitCode {
     let arguments = commands::Arguments::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    match runtime {
+    match runtime(&arguments) {
         Ok(runtime) => {
             let status = runtime.block_on(commands::run(arguments));
             // Whatever a cancelled command still does on a blocking thread must not hold up the exit.
@@ -28,4 +31,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// One thread where the process only waits, for as long as a workspace lives; otherwise enough for output to be copied while
+/// something is computed.
+fn runtime(arguments: &commands::Arguments) -> std::io::Result<Runtime> {
+    if arguments.supervises() {
+        return Builder::new_current_thread().enable_all().build();
+    }
+    Builder::new_multi_thread().worker_threads(2).enable_all().build()
 }

@@ -3,6 +3,8 @@
 //! Data goes to standard output, talk to standard error. With `--json` standard output carries exactly one document,
 //! also when the command fails; a command line that makes no sense is answered on standard error alone.
 
+use crate::human::visible;
+use crate::input::InputError;
 use anyhow::Result;
 use pyro::{Diagnostic, PyroError, chain};
 use serde::Serialize;
@@ -27,10 +29,7 @@ impl Printer {
 
     /// Prints a command's result: `data` as JSON, or the text that `human` makes of it.
     pub fn data<T: Serialize>(self, data: &T, human: impl FnOnce(&T) -> String) -> Result<()> {
-        let text = if self.json { serde_json::to_string_pretty(data)? + "\n" } else { human(data) };
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(OutputFailed)?;
-        Ok(())
+        write_out(&if self.json { serde_json::to_string_pretty(data)? + "\n" } else { human(data) })
     }
 
     /// Reports a failure: cause, hint and log for people; the same as a document with `--json`.
@@ -42,6 +41,19 @@ impl Printer {
             let _unread = self.data(&Document { error: report }, |_| String::new());
         }
     }
+}
+
+/// Writes exactly `text` to standard output: data that has no other form, as an id or a file's content.
+pub fn write_out(text: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(OutputFailed)?;
+    Ok(())
+}
+
+/// What an error says about its kind and the way out, where it is one of ours.
+pub fn diagnostic(error: &anyhow::Error) -> Option<&dyn Diagnostic> {
+    let pyro = error.downcast_ref::<PyroError>().map(|error| error as &dyn Diagnostic);
+    pyro.or_else(|| error.downcast_ref::<InputError>().map(|error| error as &dyn Diagnostic))
 }
 
 /// Our own output could not be written; above all, because whoever read it has seen enough.
@@ -80,30 +92,36 @@ struct Report {
 impl Report {
     fn of(error: &anyhow::Error) -> Self {
         const LOG_LINES: usize = 20;
-        let pyro = error.downcast_ref::<PyroError>();
-        let log = pyro.and_then(PyroError::log).filter(|log| !log.trim().is_empty()).map(|log| {
-            let lines: Vec<&str> = log.trim_end().lines().collect();
-            lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
-        });
+        let diagnostic = diagnostic(error);
+        let log = error
+            .downcast_ref::<PyroError>()
+            .and_then(PyroError::log)
+            .filter(|log| !log.trim().is_empty())
+            .map(|log| {
+                let lines: Vec<&str> = log.trim_end().lines().collect();
+                lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+            });
         Self {
-            code: pyro.map_or("host", |error| error.kind().code()),
-            message: pyro.map_or_else(|| format!("{error:#}"), |error| chain(error)),
-            hint: pyro.and_then(Diagnostic::hint),
+            code: diagnostic.map_or("host", |error| error.kind().code()),
+            message: diagnostic.map_or_else(|| format!("{error:#}"), |error| chain(error)),
+            hint: diagnostic.and_then(Diagnostic::hint),
             log,
         }
     }
 
+    /// For a terminal, which what a guest has said must not drive.
     fn text(&self) -> String {
-        let mut text = format!("error: {}", self.message);
+        let lines = |text: &str| text.lines().map(visible).collect::<Vec<_>>().join("\n");
+        let mut text = format!("error: {}", lines(&self.message));
         if let Some(hint) = &self.hint {
             text.push_str("\n hint: ");
-            text.push_str(hint);
+            text.push_str(&lines(hint));
         }
         if let Some(log) = &self.log {
             text.push_str("\n  log:");
             for line in log.lines() {
                 text.push_str("\n       ");
-                text.push_str(line);
+                text.push_str(&visible(line));
             }
         }
         text

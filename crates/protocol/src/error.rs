@@ -39,6 +39,23 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    const ALL: [Self; 14] = [
+        Self::InvalidInput,
+        Self::NotFound,
+        Self::AlreadyExists,
+        Self::WrongState,
+        Self::Unsupported,
+        Self::PermissionDenied,
+        Self::Unreachable,
+        Self::Integrity,
+        Self::Exhausted,
+        Self::GuestUnavailable,
+        Self::GuestMisbehaved,
+        Self::TimedOut,
+        Self::Cancelled,
+        Self::Host,
+    ];
+
     /// Stable lower-case code, for `--json` and MCP.
     pub fn code(self) -> &'static str {
         match self {
@@ -57,6 +74,11 @@ impl ErrorKind {
             Self::Cancelled => "cancelled",
             Self::Host => "host",
         }
+    }
+
+    /// The kind that a code stands for.
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.code() == code)
     }
 
     /// Exit status of a command that failed this way and is not one that relays a guest's status.

@@ -35,7 +35,21 @@ pub const MAX_ARCHIVE_ENTRIES: u64 = 1_000_000;
 /// Most bytes that one archive may unpack to.
 pub const MAX_ARCHIVE_BYTES: u64 = 64 * 1024 * 1024 * 1024;
 
+/// Most bytes of paths and link targets in one listing.
+pub const MAX_LIST_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Most files that one replace changes.
+pub const MAX_REPLACE_FILES: usize = 10_000;
+
+/// Most bytes of content that one replace writes.
+pub const MAX_REPLACE_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Longest time that a guest's disk stays frozen.
+pub const MAX_FREEZE: Duration = Duration::from_mins(10);
+
 const _: () = assert!(MAX_CHUNK_BYTES + 1024 <= MAX_FRAME_BYTES);
 const _: () = assert!(MAX_ARGUMENT_BYTES + MAX_PATH_BYTES + 1024 <= MAX_FRAME_BYTES);
+// A frame of entries is sent once it holds a chunk's worth, and the last one may have two paths.
+const _: () = assert!(MAX_CHUNK_BYTES + 2 * MAX_PATH_BYTES + 1024 <= MAX_FRAME_BYTES);
 // yamux grants each stream this much before it grows a window.
 const _: () = assert!(MAX_CONNECTION_WINDOW_BYTES >= MAX_STREAMS * 256 * 1024);

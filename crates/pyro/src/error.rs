@@ -1,6 +1,8 @@
 //! Why an operation of the SDK failed.
 
+use crate::store::StoreError;
 use crate::vm::VmId;
+use crate::workspace::WorkspaceError;
 use pyro_images::ImagesError;
 use pyro_protocol::error::{Diagnostic, ErrorKind};
 use pyro_protocol::limits::MAX_ARGUMENT_BYTES;
@@ -101,9 +103,15 @@ pub enum PyroError {
         /// The state that it needs.
         needed: &'static str,
     },
-    /// A file of a machine could not be made.
-    #[error("the machine's files cannot be made")]
+    /// A file of a machine or workspace could not be made, read or removed.
+    #[error(transparent)]
     Files(#[from] FsError),
+    /// An operation on a workspace failed.
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
+    /// The store of workspaces could not be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 impl PyroError {
@@ -113,6 +121,7 @@ impl PyroError {
             Self::Environment(source) => source.log(),
             Self::Vmm(source) => source.console(),
             Self::FailedClosed(source) => source.log(),
+            Self::Workspace(WorkspaceError::StartFailed { log, .. }) => log.as_deref(),
             _ => None,
         }
     }
@@ -126,6 +135,8 @@ impl PyroError {
             Self::Vmm(source) => source,
             Self::FailedClosed(source) => source.as_ref(),
             Self::Files(source) => source,
+            Self::Workspace(source) => source,
+            Self::Store(source) => source,
             Self::NoRuntime
             | Self::Expired { .. }
             | Self::Cancelled

@@ -1,4 +1,4 @@
-//! The SDK of pyro: disposable Linux guests in microVMs.
+//! The SDK of pyro: disposable Linux workspaces and one-shot guests in microVMs.
 //!
 //! [`Pyro`] has one method for each operation; the CLI and every other face are thin over it.
 //!
@@ -14,8 +14,9 @@
 //! # }
 //! ```
 //!
-//! Invariants: what runs in a guest never runs on the host, unless the caller allows it by name; a machine never
-//! outlives the process that holds its [`Pyro`]; what a killed process left behind is swept by the next one.
+//! Invariants: what runs in a guest never runs on the host, unless the caller allows it by name; a one-shot machine never
+//! outlives the process that holds its [`Pyro`], and a workspace's never its supervisor; what a killed process left behind is
+//! swept, or set right, by the next one.
 
 mod engine;
 mod environments;
@@ -24,11 +25,14 @@ mod prepare;
 mod proof;
 mod readiness;
 mod runtime;
+mod store;
 mod template;
 pub mod vm;
+pub mod workspace;
 
 pub use environments::{EnvironmentInfo, EnvironmentList, InstallState};
 pub use error::PyroError;
+pub use jiff::Timestamp;
 pub use prepare::{DailyLoop, Preparation, PrepareRequest, Proof, TemplateInfo};
 pub use pyro_images::{CATALOG_VERSION, Manifest, Pruned};
 pub use pyro_protocol::error::{Diagnostic, ErrorKind, chain};
@@ -40,6 +44,7 @@ pub use readiness::{
     AccelerationReport, Capabilities, EnvironmentReport, Issue, KvmReport, Readiness, RuntimeReport,
 };
 pub use runtime::{BundleInfo, RuntimeState, RuntimeStatus};
+pub use store::{StoreError, WorkspaceState};
 pub use template::TemplatePolicy;
 pub use vm::{
     Cleanup, CreateVm, NetworkInfo, OutputChunk, OutputMode, Reaped, RunRequest, RunResult, StartKind,
@@ -64,17 +69,28 @@ pub struct Settings {
     pub source: FetchOptions,
     /// When templates are used, and made without being asked for.
     pub templates: TemplatePolicy,
-    /// The `pyro` program, for work that outlives this process. Without it there is none.
+    /// The `pyro` program, for work that outlives this process: supervising workspaces, making templates. Without it there is
+    /// none.
     pub program: Option<PathBuf>,
 }
 
 impl Settings {
-    /// What the process's environment says; no progress, no pinned packages, no program.
+    /// What the process's environment says, the program in it included; no progress, no pinned packages.
     pub fn from_env() -> Result<Self, PyroError> {
-        let templates = TemplatePolicy::resolve(&pyro_runtime::env_vars::process)?;
+        let lookup = &pyro_runtime::env_vars::process;
+        let templates = TemplatePolicy::resolve(lookup)?;
         let (progress, source) = (Arc::new(Silent), FetchOptions::default());
-        Ok(Self { dirs: Dirs::from_env()?, progress, source, templates, program: None })
+        Ok(Self { dirs: Dirs::from_env()?, progress, source, templates, program: program(lookup) })
     }
+}
+
+/// `PYRO_PROGRAM`, or the `pyro` in `PATH`.
+fn program(lookup: pyro_runtime::env_vars::Lookup<'_>) -> Option<PathBuf> {
+    if let Some(program) = lookup(EnvVars::PYRO_PROGRAM) {
+        return Some(program.into());
+    }
+    let path = lookup(EnvVars::PATH)?;
+    std::env::split_paths(&path).map(|directory| directory.join("pyro")).find(|program| program.is_file())
 }
 
 /// The handle to everything pyro can do. Cloning shares it.
@@ -84,6 +100,7 @@ pub struct Pyro {
     bundle: Arc<OnceCell<Arc<Bundle>>>,
     acceleration: Arc<OnceCell<pyro_runtime::probe::AccelerationRecord>>,
     vms: Arc<Mutex<vm::Registry>>,
+    store: Arc<OnceCell<store::Store>>,
 }
 
 impl Pyro {
@@ -94,7 +111,8 @@ impl Pyro {
 
     /// A handle with these settings. Nothing is touched before it is used.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, bundle: Arc::default(), acceleration: Arc::default(), vms: Arc::default() }
+        let (bundle, acceleration) = (Arc::default(), Arc::default());
+        Self { settings, bundle, acceleration, vms: Arc::default(), store: Arc::default() }
     }
 
     /// Where this handle keeps everything.

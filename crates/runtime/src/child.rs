@@ -29,15 +29,43 @@ pub fn attach(command: &mut Command) {
     }
 }
 
-/// Behind everything that somebody waits for.
-const NICENESS: i32 = 10;
+/// How urgent the work of a detached process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Priority {
+    /// Somebody waits for it.
+    Normal,
+    /// Behind everything that somebody waits for.
+    Background,
+}
 
-/// Makes the process of `command` one of its own: in a session where no terminal reaches it, with low priority, and with no
-/// descriptor but its standard ones, so that nobody waits for it because of a pipe or a lock.
-pub fn detach(command: &mut Command) {
-    let in_child = || {
+impl Priority {
+    const BACKGROUND_NICENESS: i32 = 10;
+
+    fn niceness(self) -> i32 {
+        match self {
+            Self::Normal => 0,
+            Self::Background => Self::BACKGROUND_NICENESS,
+        }
+    }
+}
+
+/// Starts `command` as a process of its own: in a session where no terminal reaches it, in the root directory, and with no
+/// descriptor but its standard ones, so that nobody waits for it because of a pipe or a lock. It lives on when this process
+/// ends; where it ends first, it leaves no zombie.
+pub fn spawn_detached(mut command: Command, priority: Priority) -> io::Result<()> {
+    const STACK_BYTES: usize = 64 * 1024;
+    detach(&mut command, priority);
+    let mut child = command.current_dir("/").spawn()?;
+    // The command holds the child's ends of what it is given; they are the child's alone.
+    drop(command);
+    std::thread::Builder::new().stack_size(STACK_BYTES).spawn(move || child.wait())?;
+    Ok(())
+}
+
+fn detach(command: &mut Command, priority: Priority) {
+    let in_child = move || {
         setsid()?;
-        nice(NICENESS)?;
+        nice(priority.niceness())?;
         close_others_on_exec();
         Ok(())
     };

@@ -54,6 +54,9 @@ env_vars! {
     /// When machines start from templates: `auto` (the default: whenever there is one, and one is made in the background after
     /// the first cold start of a shape), `manual` (only `pyro prepare` makes them), `off` (every machine boots its kernel).
     PYRO_TEMPLATES;
+    /// The `pyro` program, for SDK programs that are not it: workspaces need one to supervise their guests. Without it, the one
+    /// in `PATH` is taken.
+    PYRO_PROGRAM;
     /// Base of the cache directory (XDG), `~/.cache` when not set.
     XDG_CACHE_HOME;
     /// Base of the data directory (XDG), `~/.local/share` when not set.
@@ -62,6 +65,8 @@ env_vars! {
     XDG_STATE_HOME;
     /// Base of the runtime directory (XDG): sockets live here. Without it, they live in the state directory.
     XDG_RUNTIME_DIR;
+    /// Where programs are found: the `pyro` that supervises an SDK program's workspaces.
+    PATH;
     /// The user's home directory, where the XDG directories are by default.
     HOME;
 }

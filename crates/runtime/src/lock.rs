@@ -9,8 +9,9 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::fs::FsError;
 
-/// How often a busy lock is tried again.
-const POLL: Duration = Duration::from_millis(100);
+/// How soon a busy lock is tried again: at first, and at most after many tries.
+const FIRST_POLL: Duration = Duration::from_millis(1);
+const LONGEST_POLL: Duration = Duration::from_millis(100);
 
 /// An exclusive lock, held until dropped (or until the process ends, however it ends).
 #[derive(Debug)]
@@ -33,10 +34,15 @@ impl FileLock {
     }
 }
 
+/// Whether a living process holds the lock on the file at `path`. Asking does not get in the way of others who ask.
+pub fn is_held(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared).is_err())
+}
+
 /// Locks an open file, waiting at most `patience`.
 pub(crate) fn lock_file(file: &File, patience: Duration, busy: &dyn Fn()) -> io::Result<()> {
     let start = Instant::now();
-    let mut told = false;
+    let (mut told, mut poll) = (false, FIRST_POLL);
     loop {
         match flock(file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(()),
@@ -45,7 +51,8 @@ pub(crate) fn lock_file(file: &File, patience: Duration, busy: &dyn Fn()) -> io:
                     busy();
                     told = true;
                 }
-                std::thread::sleep(POLL);
+                std::thread::sleep(poll);
+                poll = (poll * 2).min(LONGEST_POLL);
             }
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(io::ErrorKind::TimedOut.into()),
             Err(error) => return Err(error.into()),
@@ -68,7 +75,9 @@ mod tests {
             FileLock::acquire(&path, Duration::from_millis(150), &|| told.set(told.get() + 1)).unwrap_err();
         assert_eq!(error.source.kind(), io::ErrorKind::TimedOut);
         assert_eq!(told.get(), 1);
+        assert!(is_held(&path));
         drop(first);
+        assert!(!is_held(&path) && !is_held(&dir.path().join("none")));
         FileLock::acquire(&path, Duration::ZERO, &|| {}).unwrap();
     }
 }

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use pyro_protocol::error::{Diagnostic, ErrorKind};
+use serde::{Deserialize, Serialize};
 
 use crate::env_vars::{self, EnvVars, Lookup};
 
@@ -52,7 +53,7 @@ impl Diagnostic for PathsError {
 }
 
 /// The directories pyro keeps its files in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dirs {
     cache: PathBuf,
     data: PathBuf,
@@ -128,12 +129,12 @@ impl Dirs {
         &self.cache
     }
 
-    /// What the user made: workspaces and their disks.
+    /// What the user made: workspaces, with their records and disks.
     pub fn data(&self) -> &Path {
         &self.data
     }
 
-    /// Records: logs, the store, what was proven on this host.
+    /// Records: logs, what was proven on this host.
     pub fn state(&self) -> &Path {
         &self.state
     }

@@ -4,8 +4,8 @@
 //! each in every round, so that noise hits all alike; and each time is printed as a multiple of the floor, the time
 //! that no start can beat, measured in the same rounds.
 //!
-//! [`plan`] reads the arguments, [`rounds`] measures what goes by turns, [`fleet`] and [`install`] what does not, and
-//! [`report`] prints. Steps of one guest are taken through the SDK, which has to be built as users have it.
+//! [`plan`] reads the arguments, [`rounds`] measures what goes by turns, [`fleet`], [`workspace`] and [`install`] what does
+//! not, and [`report`] prints. Steps of one guest are taken through the SDK, which has to be built as users have it.
 
 mod fleet;
 mod install;
@@ -16,6 +16,7 @@ mod report;
 mod rounds;
 mod run;
 mod series;
+mod workspace;
 
 pub use plan::usage;
 
@@ -66,7 +67,8 @@ fn cargo(root: &Path) -> Command {
 async fn measure(binary: &Path, plan: &Plan) -> Result<Vec<series::Series>> {
     let mut measured = Vec::new();
     if plan.needs_guests() {
-        let settings = Settings { templates: TemplatePolicy::Manual, ..Settings::from_env()? };
+        let program = Some(binary.to_owned());
+        let settings = Settings { templates: TemplatePolicy::Manual, program, ..Settings::from_env()? };
         let pyro = Pyro::new(settings);
         machine::prepare(&pyro).await?;
         if plan.goes_by_rounds() {
@@ -75,6 +77,7 @@ async fn measure(binary: &Path, plan: &Plan) -> Result<Vec<series::Series>> {
         if plan.has(Figure::Fleet) {
             measured.extend(fleet::measure(&pyro, plan.runs()).await?);
         }
+        measured.extend(workspace::measure(binary, &pyro, plan).await?);
     }
     if plan.has(Figure::Install) {
         measured.extend(install::measure(binary)?);

@@ -21,11 +21,14 @@ pub enum Figure {
     Delete,
     IdleMemory,
     Fleet,
+    Workspace,
+    WorkspaceDiff,
+    WorkspaceList,
     Install,
 }
 
 impl Figure {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 15] = [
         Self::Floor,
         Self::RunWarm,
         Self::RunCold,
@@ -37,6 +40,9 @@ impl Figure {
         Self::Delete,
         Self::IdleMemory,
         Self::Fleet,
+        Self::Workspace,
+        Self::WorkspaceDiff,
+        Self::WorkspaceList,
         Self::Install,
     ];
 
@@ -54,6 +60,9 @@ impl Figure {
             Self::Delete => "delete",
             Self::IdleMemory => "idle memory",
             Self::Fleet => "fleet",
+            Self::Workspace => "workspace",
+            Self::WorkspaceDiff => "workspace diff",
+            Self::WorkspaceList => "workspace list",
             Self::Install => "install",
         }
     }
@@ -65,7 +74,15 @@ impl Figure {
 
     /// It is a time that is printed as a multiple of the floor.
     pub fn has_floor(self) -> bool {
-        !matches!(self, Self::Floor | Self::IdleMemory | Self::Fleet | Self::Install)
+        !matches!(self, Self::Floor | Self::IdleMemory) && self.goes_by_rounds()
+    }
+
+    /// It is measured once in every round, by turns with others.
+    fn goes_by_rounds(self) -> bool {
+        !matches!(
+            self,
+            Self::Fleet | Self::Workspace | Self::WorkspaceDiff | Self::WorkspaceList | Self::Install
+        )
     }
 
     /// It is a step in the life of one guest, whose steps are taken all or none.
@@ -132,7 +149,7 @@ impl Plan {
 
     /// Something is measured by turns.
     pub fn goes_by_rounds(&self) -> bool {
-        self.figures.iter().any(|figure| !matches!(figure, Figure::Fleet | Figure::Install))
+        self.figures.iter().any(|figure| figure.goes_by_rounds())
     }
 
     /// How many rounds there are.

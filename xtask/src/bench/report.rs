@@ -10,7 +10,7 @@ pub fn print(series: &[Series]) -> Result<()> {
     let measured: Vec<(&Series, Summary)> =
         series.iter().filter_map(|series| Some((series, Summary::of(&series.values)?))).collect();
     let heading = format!("{:>3} {:>9} {:>9} {:>9} {:>9}", "n", "min", "median", "p95", "max");
-    println!("{:42} {:4} {heading}  ratio", "series", "unit");
+    println!("{:42} {:5} {heading}  ratio", "series", "unit");
     for (series, summary) in &measured {
         println!("{}", row(series, summary));
     }
@@ -28,7 +28,7 @@ fn row(series: &Series, summary: &Summary) -> String {
         Some(ratio) => format!("{} {:.2} × {}", ratio.of, ratio.value, ratio.to),
         None => String::new(),
     };
-    format!("{name:42} {:4} {figures}  {ratio}", series.unit.symbol()).trim_end().to_owned()
+    format!("{name:42} {:5} {figures}  {ratio}", series.unit.symbol()).trim_end().to_owned()
 }
 
 fn entry(series: &Series, summary: &Summary) -> Value {

@@ -8,6 +8,7 @@ use std::time::Duration;
 pub enum Unit {
     Milliseconds,
     Mebibytes,
+    MebibytesPerSecond,
 }
 
 impl Unit {
@@ -16,6 +17,7 @@ impl Unit {
         match self {
             Self::Milliseconds => "ms",
             Self::Mebibytes => "MiB",
+            Self::MebibytesPerSecond => "MiB/s",
         }
     }
 }
@@ -55,6 +57,16 @@ impl Series {
     /// An empty series of amounts of memory.
     pub fn sizes(name: impl Into<String>) -> Self {
         Self { unit: Unit::Mebibytes, ..Self::times(name) }
+    }
+
+    /// An empty series of throughputs.
+    pub fn rates(name: impl Into<String>) -> Self {
+        Self { unit: Unit::MebibytesPerSecond, ..Self::times(name) }
+    }
+
+    /// Its values are times.
+    pub fn is_of_times(&self) -> bool {
+        self.unit == Unit::Milliseconds
     }
 
     /// Adds a time.

@@ -128,6 +128,7 @@ async fn feed(call: &Call, group: &Group, mut stdin: Option<pipe::Sender>) -> Fa
                 Some(signal) => group.signal(signal),
                 None => return Fail::invalid(format!("{} is not the number of a signal", signal.number)),
             },
+            Ok(input::Input::File(_)) => return Fail::invalid("a file for a command"),
             Err(fail) => return fail,
         }
     }

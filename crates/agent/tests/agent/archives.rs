@@ -18,7 +18,7 @@ fn path_bytes(path: &Path) -> Bytes {
 
 async fn pack(guest: &Guest, path: &Path) -> Result<(Vec<u8>, Transferred), Failure> {
     let path = path_bytes(path);
-    guest.call(request::Call::Pack(Pack { path })).await.transferred().await
+    guest.call(request::Call::Pack(Pack { path, ..Pack::default() })).await.transferred().await
 }
 
 async fn unpack(guest: &Guest, path: &Path, archive: &[u8]) -> Result<Transferred, Failure> {

@@ -20,13 +20,14 @@ async fn read(
     max_bytes: u64,
 ) -> Result<(Vec<u8>, Transferred), Failure> {
     let path = path_bytes(path);
-    let request = ReadFile { path, offset, max_bytes };
+    let request = ReadFile { path, offset, max_bytes, ..ReadFile::default() };
     guest.call(request::Call::ReadFile(request)).await.transferred().await
 }
 
 async fn write(guest: &Guest, path: &Path, mode: u32, data: &[u8]) -> Result<Transferred, Failure> {
     let path = path_bytes(path);
-    let mut call = guest.call(request::Call::WriteFile(WriteFile { path, mode })).await;
+    let mut call =
+        guest.call(request::Call::WriteFile(WriteFile { path, mode, ..WriteFile::default() })).await;
     call.data(data).await;
     call.end().await;
     call.transferred().await.map(|(_, transferred)| transferred)
@@ -130,7 +131,7 @@ fn a_write_that_is_given_up_leaves_nothing() {
     with_agent(async |guest| {
         let path = guest.path("file");
         fs::write(&path, "old").unwrap();
-        let request = WriteFile { path: path_bytes(&path), mode: 0o644 };
+        let request = WriteFile { path: path_bytes(&path), mode: 0o644, ..WriteFile::default() };
         let mut call = guest.call(request::Call::WriteFile(request)).await;
         call.data(b"half of it").await;
         wait_for("the file is being written", || (names(guest.home()).len() == 2).then_some(())).await;

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod archives;
+mod beneath;
 mod client;
 mod exec;
 mod files;
 mod protocol;
+mod replace;

@@ -7,9 +7,11 @@ mod env;
 mod prepare;
 mod run;
 mod runtime;
+mod supervise;
 mod template_build;
+mod workspace;
 
-use crate::printer::{OutputFailed, Printer};
+use crate::printer::{OutputFailed, Printer, diagnostic};
 use crate::{reference, signals};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -26,7 +28,8 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Disposable Linux workspaces in microVMs, for coding agents.
 ///
 /// The one path: `pyro doctor` (can this host run guests?), `pyro prepare debian:12` (get an environment, and make it start
-/// fast), `pyro run debian:12 -- git --version` (run a command in a guest of its own).
+/// fast), `pyro run debian:12 -- git --version` (run a command in a guest of its own); then `pyro workspace create
+/// debian:12` for work that goes on, with `pyro workspace reset` as the normal retry.
 #[derive(Debug, Parser)]
 #[command(name = "pyro", version, propagate_version = true, max_term_width = 100)]
 pub struct Arguments {
@@ -40,9 +43,12 @@ enum Command {
     Prepare(prepare::Arguments),
     Env(env::Arguments),
     Run(run::Arguments),
+    Workspace(workspace::Arguments),
     Demo(demo::Arguments),
     Runtime(runtime::Arguments),
     Completions(completions::Arguments),
+    #[command(hide = true)]
+    Supervise(supervise::Arguments),
     #[command(hide = true)]
     TemplateBuild(template_build::Arguments),
     #[command(hide = true)]
@@ -56,25 +62,38 @@ impl Command {
             Self::Prepare(arguments) => arguments.json,
             Self::Env(arguments) => arguments.json(),
             Self::Run(arguments) => arguments.json,
+            Self::Workspace(arguments) => arguments.json(),
             Self::Demo(arguments) => arguments.json,
             Self::Runtime(arguments) => arguments.json(),
-            Self::Completions(_) | Self::TemplateBuild(_) | Self::Reference(_) => false,
+            Self::Completions(_) | Self::Supervise(_) | Self::TemplateBuild(_) | Self::Reference(_) => false,
         }
     }
 
     /// The command's exit status is the guest's.
     fn relays(&self) -> bool {
-        matches!(self, Self::Run(_))
+        match self {
+            Self::Run(_) => true,
+            Self::Workspace(arguments) => arguments.relays(),
+            _ => false,
+        }
+    }
+}
+
+impl Arguments {
+    /// The command is a supervisor: small, long-lived, and ended by what signals do by themselves.
+    pub fn supervises(&self) -> bool {
+        matches!(self.command, Command::Supervise(_))
     }
 }
 
 /// Runs a command to its end, or until a signal asks pyro to end.
 pub async fn run(arguments: Arguments) -> ExitCode {
     let printer = Printer::new(arguments.command.json());
+    let ends_in_order = !arguments.supervises();
     let relays = arguments.command.relays();
     let outcome = tokio::select! {
         outcome = dispatch(arguments.command, printer) => outcome,
-        status = signals::asked_to_end() => {
+        status = signals::asked_to_end(), if ends_in_order => {
             report_cancelled(printer);
             return ExitCode::from(status);
         }
@@ -93,6 +112,8 @@ async fn dispatch(command: Command, printer: Printer) -> Result<u8> {
     match command {
         Command::Doctor(arguments) => doctor::run(arguments, printer).await,
         Command::Prepare(arguments) => prepare::run(arguments, printer).await,
+        Command::Workspace(arguments) => workspace::run(arguments, printer).await,
+        Command::Supervise(_) => supervise::run().await,
         Command::TemplateBuild(arguments) => template_build::run(arguments).await,
         Command::Env(arguments) => env::run(arguments, printer).await,
         Command::Run(arguments) => run::run(arguments, printer).await,
@@ -104,7 +125,7 @@ async fn dispatch(command: Command, printer: Printer) -> Result<u8> {
 }
 
 fn failure_status(error: &anyhow::Error, relays: bool) -> u8 {
-    let kind = error.downcast_ref::<PyroError>().map_or(ErrorKind::Host, Diagnostic::kind);
+    let kind = diagnostic(error).map_or(ErrorKind::Host, Diagnostic::kind);
     match kind.exit_status() {
         1 if relays => RELAY_FAILURE,
         status => status,

@@ -1,15 +1,11 @@
 //! `pyro run`.
 
-use crate::printer::{OutputFailed, Printer, talk};
+use crate::printer::{Printer, talk};
 use crate::settings;
+use crate::streaming::streamed;
 use anyhow::Result;
 use pyro::vm::{DEFAULT_MEM_MIB, DEFAULT_TIMEOUT_SECONDS, DEFAULT_TTL_SECONDS, DEFAULT_VCPU_COUNT};
-use pyro::{OutputChunk, OutputMode, RunRequest, RunResult};
-use tokio::io::{AsyncWriteExt, stderr, stdout};
-use tokio::sync::mpsc;
-
-/// Pieces of output on their way to the terminal: enough to keep both ends busy, little enough to hold in memory.
-const PIECES_UNDERWAY: usize = 16;
+use pyro::{OutputMode, RunRequest, RunResult};
 
 /// Run one command in a machine of its own, which is gone afterwards
 ///
@@ -58,32 +54,9 @@ pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
         printer.data(&result, |_| String::new())?;
         return Ok(result.exit_code);
     }
-    let (sender, receiver) = mpsc::channel(PIECES_UNDERWAY);
-    // When nobody reads the output any more, the run is dropped and its machine with it.
-    let run = async { Ok(pyro.run_in_vm(request, OutputMode::Stream(sender)).await?) };
-    let (result, ()) = tokio::try_join!(run, copy(receiver))?;
+    let result = streamed(|output| pyro.run_in_vm(request, output)).await?;
     talk(&summary(&result));
     Ok(result.exit_code)
-}
-
-async fn copy(receiver: mpsc::Receiver<OutputChunk>) -> Result<()> {
-    Ok(copy_chunks(receiver).await.map_err(OutputFailed)?)
-}
-
-async fn copy_chunks(mut receiver: mpsc::Receiver<OutputChunk>) -> std::io::Result<()> {
-    let (mut stdout, mut stderr) = (stdout(), stderr());
-    while let Some(chunk) = receiver.recv().await {
-        match chunk {
-            OutputChunk::Stdout(data) => stdout.write_all(&data).await?,
-            OutputChunk::Stderr(data) => stderr.write_all(&data).await?,
-        }
-        if receiver.is_empty() {
-            stdout.flush().await?;
-            stderr.flush().await?;
-        }
-    }
-    stdout.flush().await?;
-    stderr.flush().await
 }
 
 fn summary(result: &RunResult) -> String {

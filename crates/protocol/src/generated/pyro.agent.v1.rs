@@ -4,7 +4,10 @@ pub struct Request {
     /// The generation the host speaks; the agent refuses one it does not know.
     #[prost(uint32, tag = "1")]
     pub generation: u32,
-    #[prost(oneof = "request::Call", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
+    #[prost(
+        oneof = "request::Call",
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18"
+    )]
     pub call: ::core::option::Option<request::Call>,
 }
 /// Nested message and enum types in `Request`.
@@ -35,17 +38,27 @@ pub mod request {
         Seal(super::Seal),
         #[prost(message, tag = "13")]
         SetClock(super::SetClock),
+        #[prost(message, tag = "14")]
+        Seed(super::Seed),
+        #[prost(message, tag = "15")]
+        Freeze(super::Freeze),
+        #[prost(message, tag = "16")]
+        List(super::List),
+        #[prost(message, tag = "17")]
+        Replace(super::Replace),
+        #[prost(message, tag = "18")]
+        Diff(super::Diff),
     }
 }
 /// Every reply of every call. Which ones a call sends, in which order, is written at its request.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Reply {
-    #[prost(oneof = "reply::Reply", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "reply::Reply", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub reply: ::core::option::Option<reply::Reply>,
 }
 /// Nested message and enum types in `Reply`.
 pub mod reply {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Reply {
         #[prost(message, tag = "1")]
         Failure(super::Failure),
@@ -65,12 +78,16 @@ pub mod reply {
         Transferred(super::Transferred),
         #[prost(message, tag = "9")]
         Done(super::Done),
+        #[prost(message, tag = "10")]
+        Entries(super::Entries),
+        #[prost(message, tag = "11")]
+        Change(super::Change),
     }
 }
 /// What the host writes into a running call.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Input {
-    #[prost(oneof = "input::Input", tags = "1, 2, 3")]
+    #[prost(oneof = "input::Input", tags = "1, 2, 3, 4")]
     pub input: ::core::option::Option<input::Input>,
 }
 /// Nested message and enum types in `Input`.
@@ -86,6 +103,9 @@ pub mod input {
         /// A signal for the process group of a running exec.
         #[prost(message, tag = "3")]
         Signal(super::Signal),
+        /// The next file of a replace; its content follows as data.
+        #[prost(message, tag = "4")]
+        File(super::FileChange),
     }
 }
 /// The call ended without its result.
@@ -176,6 +196,31 @@ pub struct Stage {
 /// the guest and its clones, whose writable disk may be another. Replies: Done.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Seal {}
+/// Gives the machine's writable disk the tree that its workspace begins with: input data (a tar), then end, as with Unpack.
+/// The tree becomes a layer below everything that is written later, so that what changed since can be told without looking
+/// at what did not (see Diff). Legal once, before Configure, which takes the disk on as it is. After a failure the machine is
+/// of no use. Replies: Transferred, when everything is on the disk.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Seed {
+    /// Who owns all of it.
+    #[prost(uint32, tag = "1")]
+    pub uid: u32,
+    #[prost(uint32, tag = "2")]
+    pub gid: u32,
+    /// How the root is put together; of no account after Stage. It is staged here, and Configure needs none any more.
+    #[prost(message, optional, tag = "3")]
+    pub root: ::core::option::Option<Root>,
+}
+/// Flushes the writable disk and freezes its file system, so that the disk can be copied from outside. Legal after Seed and
+/// after Configure; one at a time. Replies: Done, once frozen; then, after the host's end, the file system is thawed and
+/// another Done ends the call. It is thawed as well when the stream closes, and when the limit has passed, which ends the call
+/// with a Failure: what was copied may be torn then.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Freeze {
+    /// Milliseconds from freezing to thawing, at most; 1 to 600,000.
+    #[prost(uint64, tag = "1")]
+    pub limit_ms: u64,
+}
 /// Sets the wall clock of a configured guest. Replies: Done.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SetClock {
@@ -260,6 +305,9 @@ pub struct Done {}
 pub struct Pack {
     #[prost(bytes = "bytes", tag = "1")]
     pub path: ::prost::bytes::Bytes,
+    /// Where it is given, `path` is relative to this directory, and is looked up beneath it without following any link.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub root: ::prost::bytes::Bytes,
 }
 /// Unpacks a tar (Input data, then end) below an existing directory. Entries that are absolute, contain `..`, pass
 /// through a symbolic link, or are devices are refused. Not atomic. Replies: Transferred; or Failure.
@@ -274,8 +322,13 @@ pub struct Unpack {
     pub uid: u32,
     #[prost(uint32, tag = "4")]
     pub gid: u32,
+    /// Where it is given, `path` is relative to this directory, is looked up beneath it without following any link, and is made
+    /// where it is missing.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub root: ::prost::bytes::Bytes,
 }
-/// Replies: Data, then Transferred; or Failure. Regular files only; never through a symbolic link in the last part.
+/// Replies: Data, then Transferred with mode and stamp; or Failure. Regular files only; never through a symbolic link in the
+/// last part.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReadFile {
     #[prost(bytes = "bytes", tag = "1")]
@@ -285,8 +338,12 @@ pub struct ReadFile {
     /// 0 means to the end.
     #[prost(uint64, tag = "3")]
     pub max_bytes: u64,
+    /// When not empty: an existing directory that `path` is relative to and resolved beneath, without following any link.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub root: ::prost::bytes::Bytes,
 }
-/// Input: data, then end. Written beside and renamed; parents are created. Replies: Transferred; or Failure.
+/// Input: data, then end. Written beside and renamed; parents are created; never through a symbolic link. It is on the disk
+/// when it is acknowledged. Replies: Transferred; or Failure.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WriteFile {
     #[prost(bytes = "bytes", tag = "1")]
@@ -294,6 +351,141 @@ pub struct WriteFile {
     /// Permission bits for a new file; one that is replaced keeps its own.
     #[prost(uint32, tag = "2")]
     pub mode: u32,
+    /// As with ReadFile.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub root: ::prost::bytes::Bytes,
+}
+/// Tells one state of a file from another.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Stamp {
+    #[prost(uint64, tag = "1")]
+    pub inode: u64,
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+    /// Nanoseconds since the Unix epoch.
+    #[prost(int64, tag = "3")]
+    pub mtime_ns: i64,
+    #[prost(int64, tag = "4")]
+    pub ctime_ns: i64,
+}
+/// What lies at `path` beneath the directory `root`: what is in a directory, or the one entry of anything else. No link is
+/// followed, and directories where another file system is mounted are not entered. Replies: Entries, any number of times,
+/// then Transferred; or Failure, EXHAUSTED when there is more than was asked for or fits the limits.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct List {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub root: ::prost::bytes::Bytes,
+    /// Relative to `root`; empty for `root` itself.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub path: ::prost::bytes::Bytes,
+    /// Also what is in its directories, and so on.
+    #[prost(bool, tag = "3")]
+    pub recursive: bool,
+    #[prost(uint64, tag = "4")]
+    pub max_entries: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Entries {
+    /// A directory before what is in it. At least one.
+    #[prost(message, repeated, tag = "1")]
+    pub entries: ::prost::alloc::vec::Vec<Entry>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Entry {
+    /// Relative to the root of the call, in normal form.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub path: ::prost::bytes::Bytes,
+    #[prost(enumeration = "FileKind", tag = "2")]
+    pub kind: i32,
+    /// Bytes of a regular file, 0 otherwise.
+    #[prost(uint64, tag = "3")]
+    pub size: u64,
+    /// What a symbolic link says; empty otherwise.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub link_target: ::prost::bytes::Bytes,
+    /// Permission bits.
+    #[prost(uint32, tag = "5")]
+    pub mode: u32,
+    /// Nanoseconds since the Unix epoch.
+    #[prost(int64, tag = "6")]
+    pub mtime_ns: i64,
+}
+/// Changes several files beneath a directory, all of them or none. Input: for each a file and its content as data, then end.
+/// First all new contents are written beside their places; then every expectation is checked; then everything is put in
+/// place, and put back when anything fails. Parents are created; no link is followed. A file that is not as expected is a
+/// failure of kind WRONG_STATE with its path. On the disk when it is acknowledged. Replies: Transferred; or Failure.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Replace {
+    /// An existing directory that all paths are relative to.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub root: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FileChange {
+    /// Relative to the root of the call; each once.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub path: ::prost::bytes::Bytes,
+    /// Remove the file instead of writing it.
+    #[prost(bool, tag = "2")]
+    pub remove: bool,
+    /// Permission bits for a new file; one that is replaced keeps its own, and its owner.
+    #[prost(uint32, tag = "3")]
+    pub mode: u32,
+    /// How much data follows.
+    #[prost(uint64, tag = "4")]
+    pub bytes: u64,
+    /// The regular file that is there; absent when nothing may be there.
+    #[prost(message, optional, tag = "5")]
+    pub expected: ::core::option::Option<Stamp>,
+}
+/// What changed in /workspace since Seed. Costs in proportion to what was changed, not to what is there: only what the writable
+/// layer holds is compared with the seeded one. What is mounted in /workspace is no part of it. Replies: Change, each followed
+/// by its contents as Data, the old one first, in exactly the announced lengths; then Transferred; or Failure, EXHAUSTED when
+/// there are more changes than asked for. A directory comes before what is in it, names in the order of their bytes. Content
+/// that changes while it is sent is cut, or filled up with zeros, to the announced length.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Diff {
+    /// A file larger than this comes without its content.
+    #[prost(uint64, tag = "1")]
+    pub max_content_bytes: u64,
+    /// So do files for which this would be exceeded by all contents together.
+    #[prost(uint64, tag = "2")]
+    pub max_total_content_bytes: u64,
+    #[prost(uint64, tag = "3")]
+    pub max_changes: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Change {
+    /// Relative to /workspace, in normal form.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub path: ::prost::bytes::Bytes,
+    #[prost(enumeration = "ChangeKind", tag = "2")]
+    pub kind: i32,
+    /// Absent for what was added.
+    #[prost(message, optional, tag = "3")]
+    pub before: ::core::option::Option<Side>,
+    /// Absent for what was deleted.
+    #[prost(message, optional, tag = "4")]
+    pub after: ::core::option::Option<Side>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Side {
+    #[prost(enumeration = "FileKind", tag = "1")]
+    pub kind: i32,
+    /// Bytes of a regular file, 0 otherwise.
+    #[prost(uint64, tag = "2")]
+    pub size: u64,
+    /// Permission bits.
+    #[prost(uint32, tag = "3")]
+    pub mode: u32,
+    /// What a symbolic link says; empty otherwise.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub link_target: ::prost::bytes::Bytes,
+    /// The content of this regular file follows, all `content_bytes` of it.
+    #[prost(bool, tag = "5")]
+    pub has_content: bool,
+    #[prost(uint64, tag = "6")]
+    pub content_bytes: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Transferred {
@@ -304,6 +496,12 @@ pub struct Transferred {
     /// Size of the whole file (read), 0 otherwise.
     #[prost(uint64, tag = "3")]
     pub total_bytes: u64,
+    /// Permission bits of the file (read), 0 otherwise.
+    #[prost(uint32, tag = "4")]
+    pub mode: u32,
+    /// State of the file before it was read (read), absent otherwise.
+    #[prost(message, optional, tag = "5")]
+    pub stamp: ::core::option::Option<Stamp>,
 }
 /// Flushes all file systems. Replies: Done.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -400,6 +598,80 @@ impl OutputStream {
             "OUTPUT_STREAM_UNSPECIFIED" => Some(Self::Unspecified),
             "OUTPUT_STREAM_STDOUT" => Some(Self::Stdout),
             "OUTPUT_STREAM_STDERR" => Some(Self::Stderr),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum FileKind {
+    Unspecified = 0,
+    File = 1,
+    Directory = 2,
+    Symlink = 3,
+    /// A device, pipe or socket.
+    Other = 4,
+}
+impl FileKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "FILE_KIND_UNSPECIFIED",
+            Self::File => "FILE_KIND_FILE",
+            Self::Directory => "FILE_KIND_DIRECTORY",
+            Self::Symlink => "FILE_KIND_SYMLINK",
+            Self::Other => "FILE_KIND_OTHER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "FILE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "FILE_KIND_FILE" => Some(Self::File),
+            "FILE_KIND_DIRECTORY" => Some(Self::Directory),
+            "FILE_KIND_SYMLINK" => Some(Self::Symlink),
+            "FILE_KIND_OTHER" => Some(Self::Other),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ChangeKind {
+    Unspecified = 0,
+    Added = 1,
+    /// Another content, link target, or mode.
+    Modified = 2,
+    /// With what was in it, each of which has a change of its own.
+    Deleted = 3,
+    /// A file became a directory, and the like; what is or was in the directory has changes of its own.
+    TypeChanged = 4,
+}
+impl ChangeKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CHANGE_KIND_UNSPECIFIED",
+            Self::Added => "CHANGE_KIND_ADDED",
+            Self::Modified => "CHANGE_KIND_MODIFIED",
+            Self::Deleted => "CHANGE_KIND_DELETED",
+            Self::TypeChanged => "CHANGE_KIND_TYPE_CHANGED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CHANGE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "CHANGE_KIND_ADDED" => Some(Self::Added),
+            "CHANGE_KIND_MODIFIED" => Some(Self::Modified),
+            "CHANGE_KIND_DELETED" => Some(Self::Deleted),
+            "CHANGE_KIND_TYPE_CHANGED" => Some(Self::TypeChanged),
             _ => None,
         }
     }

@@ -3,7 +3,7 @@
 use super::building::Building;
 use super::{Template, TemplateKey, TemplateStore, Unusable};
 use crate::engine::blocking;
-use crate::vm::{Prepared, Shape, VmId};
+use crate::vm::{MachinePlan, Prepared, Shape, VmId};
 use crate::{Pyro, PyroError};
 use pyro_protocol::WAITING_LINE;
 use pyro_protocol::v1::FailureKind;
@@ -84,7 +84,8 @@ impl Pyro {
         let id = VmId::random()?;
         let directory = self.vm_directory(&id).await?;
         let start = Start::BootForSnapshot(built);
-        let (mut machine, _) = prepared.launch(&id, shape, directory.path(), start).await?;
+        let (mut machine, _) =
+            prepared.launch(&MachinePlan::throwaway(&id, &directory), shape, start).await?;
         let guest = Guest::boot(machine.as_mut(), shape.boot_deadline()).await?;
         let rehearsed = async {
             guest.stage().await?;

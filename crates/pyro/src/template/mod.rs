@@ -25,9 +25,11 @@ use crate::vm::Shape;
 use crate::{Pyro, PyroError};
 use jiff::{SignedDuration, Timestamp};
 use pyro_images::{Environment, Recipe};
+use pyro_runtime::child::{Priority, spawn_detached};
 use pyro_runtime::env_vars::{EnvVars, Lookup};
 use pyro_runtime::{Bundle, Sha256Digest, host};
 use pyro_vmm::{Engine, MemMib, VcpuCount};
+use serde::{Deserialize, Serialize};
 use std::process::{Command, Stdio};
 
 /// How long a template that failed, or that somebody else with the same cache made for himself, is left alone before it is
@@ -41,7 +43,8 @@ const MOST_UNASKED: usize = 16;
 const LARGEST_UNASKED: u32 = 4096;
 
 /// When templates are used, and made without being asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TemplatePolicy {
     /// Used where there are any, and made after the first cold start of a shape.
     #[default]
@@ -124,16 +127,11 @@ impl Pyro {
                 "--mem-mib",
                 &shape.memory.get().to_string(),
             ])
-            .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        pyro_runtime::child::detach(&mut command);
         // A template is only a matter of speed: the command it would have helped has its result.
-        if let Ok(mut child) = command.spawn() {
-            // Where this process lives on, it is the one to take note of the child's end.
-            let _unnoted = std::thread::Builder::new().spawn(move || child.wait());
-        }
+        let _unmade = spawn_detached(command, Priority::Background);
     }
 }
 

@@ -11,7 +11,7 @@
 use super::directory::VmDirectory;
 use super::output::OutputMode;
 use super::run::{RanOn, Spans, check_command, execute};
-use super::start::{Running, Shape};
+use super::start::{MachinePlan, Running, Shape};
 use super::{RunRequest, RunResult, VmId, seconds};
 use crate::{Pyro, PyroError};
 use jiff::{SignedDuration, Timestamp};
@@ -154,7 +154,8 @@ impl Pyro {
         let mut life = vm.life.lock().await;
         life.require(id, "start", VmState::Created)?;
         let prepared = self.prepare_start(&vm.shape).await?;
-        let running = prepared.start(id, &vm.shape, life.directory.path(), self.progress()).await?;
+        let running =
+            prepared.start(&MachinePlan::throwaway(id, &life.directory), &vm.shape, self.progress()).await?;
         if let Some(unusable) = &running.no_template {
             self.make_template_later(&vm.shape, unusable);
         }
@@ -184,7 +185,8 @@ impl Pyro {
         let argv = exec.command.iter().map(|word| word.clone().into_bytes()).collect();
         let (timings, ran_on) = (running.timings, RanOn::of(&running));
         let executing = Instant::now();
-        let outcome = execute(&running.guest, argv, limit, output).await;
+        let keep = output.kept_bytes();
+        let outcome = execute(&running.guest, argv, limit, output, keep).await;
         let execute = executing.elapsed();
         let outcome = outcome.map_err(|error| error.with_console(running.machine.as_ref()));
         running.end().await;

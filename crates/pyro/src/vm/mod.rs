@@ -17,8 +17,9 @@ pub(crate) use lifecycle::Registry;
 pub use lifecycle::{CreateVm, NetworkInfo, Reaped, VmExec, VmState, VmStatus};
 pub use output::{OutputChunk, OutputMode};
 pub use run::{Cleanup, RunRequest, RunResult, Timings};
+pub(crate) use run::{Finished, check_command, execute, milliseconds};
 pub use start::StartKind;
-pub(crate) use start::{Prepared, Shape};
+pub(crate) use start::{Fill, MachinePlan, Prepared, Running, Shape};
 pub use throwaway::Throwaway;
 
 use crate::PyroError;
@@ -44,11 +45,7 @@ pub struct VmId(String);
 
 impl VmId {
     pub(crate) fn random() -> Result<Self, PyroError> {
-        let random = getrandom::u64().map_err(|error| pyro_vmm::VmmError::Host {
-            action: "read random bytes".to_owned(),
-            source: error.into(),
-        })?;
-        Ok(Self(format!("vm-{random:016x}")))
+        Ok(Self(format!("vm-{:016x}", random()?)))
     }
 
     /// The id of a machine as a user wrote it; whether there is such a machine is told by the operation.
@@ -62,6 +59,15 @@ impl VmId {
     }
 }
 
+/// A random number, as ids are made of.
+pub(crate) fn random() -> Result<u64, PyroError> {
+    let failed = |error: getrandom::Error| pyro_vmm::VmmError::Host {
+        action: "read random bytes".to_owned(),
+        source: error.into(),
+    };
+    Ok(getrandom::u64().map_err(failed)?)
+}
+
 impl fmt::Display for VmId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
@@ -69,7 +75,7 @@ impl fmt::Display for VmId {
 }
 
 /// Seconds as a duration; fails outside 1 to a day.
-fn seconds(what: &'static str, given: u64) -> Result<Duration, PyroError> {
+pub(crate) fn seconds(what: &'static str, given: u64) -> Result<Duration, PyroError> {
     if (1..=MAX_SECONDS).contains(&given) {
         Ok(Duration::from_secs(given))
     } else {

@@ -24,28 +24,40 @@ pub enum OutputMode {
     Stream(mpsc::Sender<OutputChunk>),
 }
 
-/// One captured output.
-#[derive(Debug, Default)]
+impl OutputMode {
+    /// Bytes of each output that a result holds.
+    pub(super) fn kept_bytes(&self) -> usize {
+        match self {
+            Self::Capture => MAX_CAPTURED_BYTES,
+            Self::Stream(_) => 0,
+        }
+    }
+}
+
+/// One output, of which the beginning is kept.
+#[derive(Debug)]
 pub(super) struct Captured {
     kept: Vec<u8>,
+    most: usize,
     total: u64,
 }
 
 impl Captured {
-    pub(super) fn push(&mut self, data: &[u8]) {
-        let room = MAX_CAPTURED_BYTES - self.kept.len();
-        self.kept.extend_from_slice(&data[..data.len().min(room)]);
-        self.total += data.len() as u64;
+    /// Keeps up to `most` bytes.
+    pub(super) fn keeping(most: usize) -> Self {
+        Self { kept: Vec::new(), most, total: 0 }
     }
 
-    pub(super) fn count(&mut self, data: &[u8]) {
+    pub(super) fn push(&mut self, data: &[u8]) {
+        let room = self.most - self.kept.len();
+        self.kept.extend_from_slice(&data[..data.len().min(room)]);
         self.total += data.len() as u64;
     }
 
     /// Text, with U+FFFD for what is not UTF-8; bytes written in all; whether some were not kept; whether the text
     /// differs from the bytes.
     pub(super) fn finish(self) -> CapturedText {
-        let truncated = !self.kept.is_empty() && self.total > self.kept.len() as u64;
+        let truncated = self.most > 0 && self.total > self.kept.len() as u64;
         let bytes = self.total;
         match String::from_utf8(self.kept) {
             Ok(text) => CapturedText { text, bytes, truncated, lossy: false },
@@ -59,11 +71,11 @@ impl Captured {
     }
 }
 
-pub(super) struct CapturedText {
-    pub(super) text: String,
-    pub(super) bytes: u64,
-    pub(super) truncated: bool,
-    pub(super) lossy: bool,
+pub(crate) struct CapturedText {
+    pub(crate) text: String,
+    pub(crate) bytes: u64,
+    pub(crate) truncated: bool,
+    pub(crate) lossy: bool,
 }
 
 #[cfg(test)]
@@ -72,16 +84,16 @@ mod tests {
 
     #[test]
     fn captures_up_to_the_limit_and_says_what_it_did() {
-        let mut captured = Captured::default();
+        let mut captured = Captured::keeping(MAX_CAPTURED_BYTES);
         captured.push(b"text");
         let text = captured.finish();
         assert_eq!((text.text.as_str(), text.bytes, text.truncated, text.lossy), ("text", 4, false, false));
 
-        let mut captured = Captured::default();
+        let mut captured = Captured::keeping(MAX_CAPTURED_BYTES);
         captured.push(b"\xff\x00");
         assert!(captured.finish().lossy);
 
-        let mut captured = Captured::default();
+        let mut captured = Captured::keeping(MAX_CAPTURED_BYTES);
         captured.push("ä".repeat(MAX_CAPTURED_BYTES / 2 + 1).as_bytes());
         let text = captured.finish();
         assert!(text.truncated && !text.lossy && text.text.len() <= MAX_CAPTURED_BYTES);

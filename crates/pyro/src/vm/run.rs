@@ -1,7 +1,7 @@
 //! `run`: create, start, execute, delete, in one call.
 
-use super::output::{Captured, OutputChunk, OutputMode};
-use super::start::{Prepared, Running, Shape, StartKind, StartTimings};
+use super::output::{Captured, CapturedText, OutputChunk, OutputMode};
+use super::start::{MachinePlan, Prepared, Running, Shape, StartKind, StartTimings};
 use super::{
     DEFAULT_MEM_MIB, DEFAULT_TIMEOUT_SECONDS, DEFAULT_TTL_SECONDS, DEFAULT_VCPU_COUNT, VmId, seconds,
 };
@@ -173,10 +173,11 @@ impl Pyro {
         let directory = self.vm_directory(id).await?;
         let create = creating.elapsed();
         self.progress().phase(&format!("start vm_id={id}"));
-        let running = prepared.start(id, shape, directory.path(), self.progress()).await?;
+        let running = prepared.start(&MachinePlan::throwaway(id, &directory), shape, self.progress()).await?;
         self.progress().phase(&format!("execute vm_id={id}"));
         let executing = Instant::now();
-        let executed = execute(&running.guest, command, timeout, output).await;
+        let keep = output.kept_bytes();
+        let executed = execute(&running.guest, command, timeout, output, keep).await;
         let outcome = executed.map_err(|error| error.with_console(running.machine.as_ref()))?;
         let execute = executing.elapsed();
         let ending = Instant::now();
@@ -190,7 +191,7 @@ impl Pyro {
 }
 
 /// Fails when there is nothing to run, or more than a guest is passed.
-pub(super) fn check_command(command: &[String]) -> Result<(), PyroError> {
+pub(crate) fn check_command(command: &[String]) -> Result<(), PyroError> {
     if command.first().is_none_or(String::is_empty) {
         return Err(PyroError::NoCommand);
     }
@@ -232,21 +233,22 @@ impl RanOn {
 }
 
 /// How a command ended, with what was kept of its output.
-pub(super) struct Outcome {
+pub(crate) struct Outcome {
     status: ExitStatus,
     stdout: Captured,
     stderr: Captured,
 }
 
-/// Runs one command to its end. A command that is not found or cannot be executed ends with 127 or 126 and the
+/// Runs one command to its end, keeping up to `keep` bytes of each output. A command that is not found or cannot be executed ends with 127 or 126 and the
 /// agent's words on standard error, as a shell would have it.
-pub(super) async fn execute(
+pub(crate) async fn execute(
     guest: &Guest,
     argv: Vec<Vec<u8>>,
     timeout: Duration,
     output: OutputMode,
+    keep: usize,
 ) -> Result<Outcome, VmmError> {
-    let mut sink = Sink { stdout: Captured::default(), stderr: Captured::default(), output };
+    let mut sink = Sink { stdout: Captured::keeping(keep), stderr: Captured::keeping(keep), output };
     let request = ExecRequest { argv, timeout: Some(timeout), ..ExecRequest::default() };
     let mut call = match guest.exec(request).await {
         Ok(call) => call,
@@ -292,10 +294,10 @@ impl Sink {
             OutputStream::Stdout => &mut self.stdout,
             OutputStream::Stderr => &mut self.stderr,
         };
+        captured.push(&data);
         match &self.output {
-            OutputMode::Capture => captured.push(&data),
+            OutputMode::Capture => {}
             OutputMode::Stream(receiver) => {
-                captured.count(&data);
                 let chunk = match stream {
                     OutputStream::Stdout => OutputChunk::Stdout(data),
                     OutputStream::Stderr => OutputChunk::Stderr(data),
@@ -307,7 +309,18 @@ impl Sink {
     }
 }
 
+/// How a command ended, and its outputs as text.
+pub(crate) struct Finished {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: CapturedText,
+    pub(crate) stderr: CapturedText,
+}
+
 impl Outcome {
+    pub(crate) fn finish(self) -> Finished {
+        Finished { status: self.status, stdout: self.stdout.finish(), stderr: self.stderr.finish() }
+    }
+
     /// The exit code, and what was kept of standard output.
     pub(super) fn into_code_and_stdout(self) -> (u8, String) {
         (self.status.exit_code, self.stdout.finish().text)
@@ -320,7 +333,7 @@ impl Outcome {
         ran_on: RanOn,
         spans: &Spans,
     ) -> RunResult {
-        let (stdout, stderr) = (self.stdout.finish(), self.stderr.finish());
+        let Finished { status, stdout, stderr } = self.finish();
         RunResult {
             environment: request.environment,
             command: request.command,
@@ -330,9 +343,9 @@ impl Outcome {
             stderr_bytes: stderr.bytes,
             stdout: stdout.text,
             stderr: stderr.text,
-            exit_code: self.status.exit_code,
-            timed_out: self.status.timed_out,
-            duration_ms: milliseconds(self.status.duration),
+            exit_code: status.exit_code,
+            timed_out: status.timed_out,
+            duration_ms: milliseconds(status.duration),
             execution_mode: ran_on.capabilities.execution_mode,
             engine: ran_on.capabilities.engine,
             start: ran_on.is_isolated().then_some(ran_on.start),
@@ -365,6 +378,6 @@ impl Spans {
     }
 }
 
-fn milliseconds(duration: Duration) -> u64 {
+pub(crate) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -5,6 +5,7 @@ use crate::template::{self, Template, TemplateKey, TemplatePolicy, TemplateStore
 use crate::vm::VmId;
 use crate::vm::directory::VmDirectory;
 use crate::{Pyro, PyroError};
+use futures::future::BoxFuture;
 use pyro_images::Recipe;
 use pyro_protocol::error::{Diagnostic, ErrorKind, chain};
 use pyro_protocol::serial;
@@ -14,7 +15,7 @@ use pyro_vmm::guest::Identity;
 use pyro_vmm::host_compat::HostCompat;
 use pyro_vmm::{Capabilities, Disk, Engine, Guest, Machine, MachineSpec, MemMib, Start, VcpuCount};
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -71,10 +72,32 @@ pub(crate) struct Prepared {
 struct GuestParts {
     bundle: Arc<Bundle>,
     image: PathBuf,
+    digest: String,
     templates: TemplateStore,
     /// `None` when no machine is to start from a template.
     key: Option<TemplateKey>,
 }
+
+/// One machine to start.
+#[derive(Debug, Clone)]
+pub(crate) struct MachinePlan {
+    /// Its host name, which also shows in process lists.
+    pub(crate) name: String,
+    /// An existing private directory.
+    pub(crate) directory: PathBuf,
+    /// Its writable disk; without one it gets an empty one that is of no use afterwards.
+    pub(crate) disk: Option<PathBuf>,
+}
+
+impl MachinePlan {
+    /// A machine whose disk goes with it.
+    pub(crate) fn throwaway(id: &VmId, directory: &VmDirectory) -> Self {
+        Self { name: id.to_string(), directory: directory.path().to_owned(), disk: None }
+    }
+}
+
+/// What is done once to a guest before it gets its root.
+pub(crate) type Fill = Box<dyn FnOnce(Guest) -> BoxFuture<'static, Result<(), PyroError>> + Send>;
 
 /// How a machine came up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,7 +170,8 @@ impl Pyro {
         let templates = engine.capabilities().snapshot && self.settings.templates != TemplatePolicy::Off;
         let key = templates
             .then(|| template::key(&environment, &bundle, engine.as_ref(), shape.vcpus, shape.memory));
-        let guest = GuestParts { bundle, image: environment.image, templates: self.template_store(), key };
+        let (digest, templates) = (environment.manifest.digest.clone(), self.template_store());
+        let guest = GuestParts { bundle, image: environment.image, digest, templates, key };
         Ok(Prepared { engine, guest: Some(guest), fallback: None })
     }
 
@@ -158,6 +182,17 @@ impl Pyro {
 }
 
 impl Prepared {
+    /// The empty writable disk that machines begin with; `None` when commands run on the host.
+    pub(crate) async fn empty_disk(&self) -> Result<Option<PathBuf>, PyroError> {
+        let Some(GuestParts { bundle, .. }) = self.guest.clone() else { return Ok(None) };
+        blocking(move || Ok(Some(bundle.scratch_template()?))).await
+    }
+
+    /// Digest of the environment's image; `None` when commands run on the host.
+    pub(crate) fn image_digest(&self) -> Option<&str> {
+        Some(self.guest.as_ref()?.digest.as_str())
+    }
+
     /// The key of the template that machines start from; `None` when they do not start from any.
     pub(crate) fn template_key(&self) -> Option<&TemplateKey> {
         self.guest.as_ref()?.key.as_ref()
@@ -169,18 +204,30 @@ impl Prepared {
         blocking(move || Ok(Some(templates.open(&key)))).await
     }
 
-    /// Starts a machine in `directory`, from its template where there is one. It is killed when what is returned, or this
-    /// call's future, is dropped.
+    /// Starts a machine, from its template where there is one. It is killed when what is returned, or this call's future, is
+    /// dropped.
     pub(crate) async fn start(
         &self,
-        id: &VmId,
+        plan: &MachinePlan,
         shape: &Shape,
-        directory: &Path,
         progress: &dyn Progress,
     ) -> Result<Running, PyroError> {
+        self.start_filled(plan, shape, progress, None).await
+    }
+
+    /// The same, with `fill` done once to a guest whose agent has answered and that has no root yet.
+    pub(crate) async fn start_filled(
+        &self,
+        plan: &MachinePlan,
+        shape: &Shape,
+        progress: &dyn Progress,
+        mut fill: Option<Fill>,
+    ) -> Result<Running, PyroError> {
         let (unusable, failed) = match self.template().await? {
-            Some(Ok(template)) => match self.restore(id, shape, directory, &template).await {
+            Some(Ok(template)) => match self.restore(plan, shape, &template, &mut fill).await {
                 Ok(running) => return Ok(running),
+                // What fills the disk has failed, which is not the template's fault.
+                Err(error @ PyroError::Cancelled) => return Err(error),
                 Err(error) => (Some(Unusable::failed(&error)), Some(template)),
             },
             Some(Err(unusable)) => (Some(unusable), None),
@@ -189,8 +236,9 @@ impl Prepared {
         if let Some(unusable) = unusable.as_ref().filter(|unusable| **unusable != Unusable::Missing) {
             progress.phase(&format!("cold-start reason=\"{unusable}\""));
         }
-        let (machine, launch) = self.launch(id, shape, directory, Start::Boot).await?;
-        let running = self.bring_up(machine, id, StartKind::Cold, shape.boot_deadline(), launch).await?;
+        let (machine, launch) = self.launch(plan, shape, Start::Boot).await?;
+        let cold = (StartKind::Cold, shape.boot_deadline());
+        let running = self.bring_up(machine, plan, cold, launch, &mut fill).await?;
         if let (Some(template), Some(unusable)) = (failed, &unusable) {
             // Where a machine can boot, it was not the host's fault.
             self.reject(&template, unusable).await;
@@ -200,14 +248,14 @@ impl Prepared {
 
     async fn restore(
         &self,
-        id: &VmId,
+        plan: &MachinePlan,
         shape: &Shape,
-        directory: &Path,
         template: &Template,
+        fill: &mut Option<Fill>,
     ) -> Result<Running, PyroError> {
         let start = Start::Restore(template.files.clone());
-        let (machine, launch) = self.launch(id, shape, directory, start).await?;
-        self.bring_up(machine, id, StartKind::Warm, RESTORE_DEADLINE, launch).await
+        let (machine, launch) = self.launch(plan, shape, start).await?;
+        self.bring_up(machine, plan, (StartKind::Warm, RESTORE_DEADLINE), launch, fill).await
     }
 
     /// Takes a template that failed out of use.
@@ -218,21 +266,25 @@ impl Prepared {
         let _kept = blocking(move || Ok(templates.reject_made_at(&key, made, why)?)).await;
     }
 
-    /// Waits for the agent of a machine just launched, and makes the machine what `id` names.
+    /// Waits for the agent of a machine just launched, and makes the machine what the plan says.
     async fn bring_up(
         &self,
         mut machine: Box<dyn Machine>,
-        id: &VmId,
-        start: StartKind,
-        deadline: Duration,
+        plan: &MachinePlan,
+        (start, deadline): (StartKind, Duration),
         launch: Duration,
+        fill: &mut Option<Fill>,
     ) -> Result<Running, PyroError> {
         let booting = Instant::now();
         let guest = Guest::boot(machine.as_mut(), deadline).await?;
         let boot = booting.elapsed();
+        if let Some(fill) = fill.take() {
+            fill(guest.clone()).await?;
+        }
         let configuring = Instant::now();
         let configured = async {
-            guest.configure(Identity { hostname: id.to_string(), with_root: self.guest.is_some() }).await?;
+            let (hostname, with_root) = (plan.name.clone(), self.guest.is_some());
+            guest.configure(Identity { hostname, with_root }).await?;
             guest.set_clock().await
         };
         configured.await.map_err(|error| error.with_console(machine.as_ref()))?;
@@ -241,16 +293,14 @@ impl Prepared {
         Ok(Running { guest, machine, capabilities, fallback, timings, start, no_template: None })
     }
 
-    /// Starts the VMM of a machine in `directory`, with a writable disk that holds nothing. Tells how long that took, without
-    /// the disk.
+    /// Starts the VMM of a machine. Tells how long that took, without the disk.
     pub(crate) async fn launch(
         &self,
-        id: &VmId,
+        plan: &MachinePlan,
         shape: &Shape,
-        directory: &Path,
         start: Start,
     ) -> Result<(Box<dyn Machine>, Duration), PyroError> {
-        let spec = self.specification(id, shape, directory, start).await?;
+        let spec = self.specification(plan, shape, start).await?;
         let begun = Instant::now();
         let machine = self.engine.launch(spec).await?;
         Ok((machine, begun.elapsed()))
@@ -258,34 +308,36 @@ impl Prepared {
 
     async fn specification(
         &self,
-        id: &VmId,
+        plan: &MachinePlan,
         shape: &Shape,
-        directory: &Path,
         start: Start,
     ) -> Result<MachineSpec, PyroError> {
         let mut spec = MachineSpec {
-            name: format!("pyro-{id}"),
+            name: format!("pyro-{}", plan.name),
             vcpus: shape.vcpus,
             memory: shape.memory,
             kernel: PathBuf::new(),
             initramfs: PathBuf::new(),
             disks: Vec::new(),
             start,
-            directory: directory.to_owned(),
+            directory: plan.directory.clone(),
         };
         if let Some(GuestParts { bundle, image, .. }) = self.guest.clone() {
-            let scratch = directory.join("scratch.ext4");
+            let volatile = plan.disk.is_none();
+            let scratch = plan.disk.clone().unwrap_or_else(|| plan.directory.join("scratch.ext4"));
             spec.kernel = bundle.kernel_elf();
             spec.disks = vec![
                 shared(image, serial::IMAGE),
                 shared(bundle.modules_image(), serial::MODULES),
-                Disk { path: scratch.clone(), serial: serial::SCRATCH, read_only: false, volatile: true },
+                Disk { path: scratch.clone(), serial: serial::SCRATCH, read_only: false, volatile },
             ];
             let restored = matches!(spec.start, Start::Restore(_));
             spec.initramfs = blocking(move || {
-                // What an attempt before this one left.
-                remove_all(&scratch)?;
-                copy_sparse(&bundle.scratch_template()?, &scratch)?;
+                if volatile {
+                    // What an attempt before this one left.
+                    remove_all(&scratch)?;
+                    copy_sparse(&bundle.scratch_template()?, &scratch)?;
+                }
                 // A template brings its own.
                 if restored { Ok(PathBuf::new()) } else { Ok(bundle.initramfs()?) }
             })

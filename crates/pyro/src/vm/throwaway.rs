@@ -1,8 +1,8 @@
 //! A machine for pyro's own purposes: proving that this host can do the daily loop, and measuring how fast.
 
-use super::output::OutputMode;
+use super::output::{MAX_CAPTURED_BYTES, OutputMode};
 use super::run::execute;
-use super::start::{Prepared, Running, Shape, StartKind};
+use super::start::{MachinePlan, Prepared, Running, Shape, StartKind};
 use super::{VmDirectory, VmId};
 use crate::{Pyro, PyroError};
 use pyro_vmm::{Guest, Start};
@@ -38,22 +38,24 @@ impl Throwaway {
     pub(crate) async fn of(pyro: &Pyro, shape: Shape, prepared: Prepared) -> Result<Self, PyroError> {
         let id = VmId::random()?;
         let directory = pyro.vm_directory(&id).await?;
-        let running = prepared.start(&id, &shape, directory.path(), pyro.progress()).await?;
+        let running =
+            prepared.start(&MachinePlan::throwaway(&id, &directory), &shape, pyro.progress()).await?;
         Ok(Self { pyro: pyro.clone(), shape, prepared, id, running, directory })
     }
 
     /// Runs a command and returns its exit code and standard output.
     pub async fn exec(&self, command: &[&str]) -> Result<(u8, String), PyroError> {
         let argv = command.iter().map(|word| word.as_bytes().to_vec()).collect();
-        let outcome = execute(&self.running.guest, argv, COMMAND_LIMIT, OutputMode::Capture).await;
+        let outcome =
+            execute(&self.running.guest, argv, COMMAND_LIMIT, OutputMode::Capture, MAX_CAPTURED_BYTES).await;
         Ok(outcome.map_err(|error| error.with_console(self.running.machine.as_ref()))?.into_code_and_stdout())
     }
 
     /// Replaces the whole machine by a new one with an empty disk.
     pub async fn reset(&mut self) -> Result<(), PyroError> {
         self.running.machine.kill().await;
-        let (directory, progress) = (self.directory.path(), self.pyro.progress());
-        self.running = self.prepared.start(&self.id, &self.shape, directory, progress).await?;
+        let plan = MachinePlan::throwaway(&self.id, &self.directory);
+        self.running = self.prepared.start(&plan, &self.shape, self.pyro.progress()).await?;
         Ok(())
     }
 
@@ -97,7 +99,8 @@ impl Throwaway {
         let directory = pyro.vm_directory(&id).await?;
         let begun = Instant::now();
         let start = Start::Restore(template.files);
-        let (mut machine, _) = prepared.launch(&id, &shape, directory.path(), start).await?;
+        let (mut machine, _) =
+            prepared.launch(&MachinePlan::throwaway(&id, &directory), &shape, start).await?;
         let guest = Guest::boot(machine.as_mut(), shape.boot_deadline()).await?;
         guest.ping().await?;
         let elapsed = begun.elapsed();

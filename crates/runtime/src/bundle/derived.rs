@@ -12,8 +12,6 @@ use super::scratch::{self, SCRATCH_DISK_BYTES};
 use crate::digest::Sha256Digest;
 use crate::fs::{FsError, create_dir_all, digest_of_data, set_mode, write_atomic};
 
-const SCRATCH: &str = "disk.ext4";
-
 fn initramfs_name() -> String {
     format!("initramfs-{}.cpio", Sha256Digest::of(crate::AGENT).short())
 }
@@ -33,7 +31,7 @@ pub(super) fn initramfs(bundle: &Path, derived: &Path) -> Result<PathBuf, Bundle
 
 /// The formatted disk; made when it is not there.
 pub(super) fn scratch_template(bundle: &Path, derived: &Path) -> Result<PathBuf, BundleError> {
-    let path = derived.join(SCRATCH);
+    let path = derived.join(scratch::file_name());
     if fs::metadata(&path).is_ok_and(|found| found.is_file() && found.len() == SCRATCH_DISK_BYTES) {
         return Ok(path);
     }
@@ -44,7 +42,7 @@ pub(super) fn scratch_template(bundle: &Path, derived: &Path) -> Result<PathBuf,
 /// Makes the formatted disk again and puts it in place in one step: another process may be copying the old one. The
 /// initramfs is compared at each use anyway.
 pub(super) fn renew(bundle: &Path, derived: &Path) -> Result<(), BundleError> {
-    let path = derived.join(SCRATCH);
+    let path = derived.join(scratch::file_name());
     create_dir_all(derived)?;
     let fresh = fresh_scratch(bundle, derived)?;
     set_mode(&fresh, 0o644)?;
@@ -58,7 +56,7 @@ pub(super) fn renew(bundle: &Path, derived: &Path) -> Result<(), BundleError> {
 fn fresh_scratch(bundle: &Path, derived: &Path) -> Result<tempfile::TempPath, BundleError> {
     let dir = tempfile::Builder::new().prefix(".scratch-").tempdir_in(derived);
     let dir = dir.map_err(FsError::on("write", derived))?;
-    let image = dir.path().join(SCRATCH);
+    let image = dir.path().join(scratch::file_name());
     scratch::write_template(bundle, &image)?;
     let fresh = tempfile::Builder::new().prefix(".scratch-").tempfile_in(derived);
     let fresh = fresh.map_err(FsError::on("write", derived))?.into_temp_path();
@@ -76,13 +74,13 @@ pub(super) fn verify(bundle: &Path, derived: &Path) -> Result<(), BundleError> {
     {
         problems.push(changed(initramfs_name()));
     }
-    let scratch = derived.join(SCRATCH);
+    let scratch = derived.join(scratch::file_name());
     if let Ok(present) = File::open(&scratch) {
         let fresh = fresh_scratch(bundle, derived)?;
         let fresh = File::open(&fresh).map_err(FsError::on("read", &fresh))?;
         let digest = |file: &File| digest_of_data(file).map_err(FsError::on("read", &scratch));
         if digest(&present)? != digest(&fresh)? {
-            problems.push(changed(SCRATCH.to_owned()));
+            problems.push(changed(scratch::file_name()));
         }
     }
     if problems.is_empty() {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::error::BundleError;
 use super::tool::{self, Tool};
+use crate::digest::Sha256Digest;
 use crate::fs::FsError;
 
 /// How large the guest sees its writable disk; the host's file holds only what was written.
@@ -32,7 +33,15 @@ const EXTENDED: &str =
     "assume_storage_prezeroed=1,lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0";
 
 /// What the agent makes on every disk that lacks it. Made here, it costs nothing at a start.
-const DIRECTORIES: [&str; 3] = ["upper", "work", "upper/workspace"];
+const DIRECTORIES: [&str; 5] = ["upper", "work", "upper/workspace", "baseline", "baseline/workspace"];
+
+/// Name of the template's file, which tells one layout from another: what an earlier pyro has left is not taken for this
+/// one's.
+pub(super) fn file_name() -> String {
+    let layout = [UUID, HASH_SEED, FEATURES, JOURNAL_MIB, EXTENDED].into_iter().chain(DIRECTORIES);
+    let layout = layout.collect::<Vec<_>>().join("\n");
+    format!("disk-{}.ext4", Sha256Digest::of(layout.as_bytes()).short())
+}
 
 /// Writes the template to the new file `image`, with the mke2fs of the bundle in `bundle`.
 pub(super) fn write_template(bundle: &Path, image: &Path) -> Result<(), BundleError> {

@@ -1,15 +1,25 @@
 //! One call: a stream with its request written and its replies to be read.
 
-use super::connect::StreamOpener;
+use super::stream::{Stream, StreamOpener};
+use super::within;
 use crate::VmmError;
+use bytes::Bytes;
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use prost::Message;
 use pyro_protocol::frame::{FrameCodec, FrameError};
+use pyro_protocol::limits::MAX_CHUNK_BYTES;
 use pyro_protocol::v1::reply::Reply as Answer;
-use pyro_protocol::v1::{Input, Reply, Request, input, request};
+use pyro_protocol::v1::{Data, Done, Input, Reply, Request, Transferred, input, request};
+use std::time::Duration;
 use tokio_util::codec::{Decoder, Encoder, Framed};
-use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt};
+
+/// How long the guest may be silent, or take nothing, in the middle of a transfer.
+pub(super) const STALL_DEADLINE: Duration = Duration::from_mins(1);
+/// How long the guest may take to put on its disk what it was sent.
+const FINISH_DEADLINE: Duration = Duration::from_mins(5);
+/// How long the guest may take to say why it stopped taking input.
+const REFUSAL_DEADLINE: Duration = Duration::from_secs(1);
 
 /// What the host writes on a stream: first the request, then input.
 pub(super) enum Sent {
@@ -43,7 +53,7 @@ impl Decoder for HostCodec {
     }
 }
 
-type Frames = Framed<Compat<yamux::Stream>, HostCodec>;
+type Frames = Framed<Stream, HostCodec>;
 
 /// The host's direction of a call.
 pub(super) struct CallInput {
@@ -74,11 +84,58 @@ impl Call {
             let source = FrameError::TooLong { announced: request.encoded_len() };
             return Err(VmmError::Channel { call: name, source });
         }
-        let frames = Framed::new(streams.open(name).await?.compat(), HostCodec::default());
+        let frames = Framed::new(streams.open(name).await?, HostCodec::default());
         let (sink, stream) = frames.split();
         let mut call = Self { input: CallInput { name, sink }, replies: CallReplies { name, stream } };
         call.input.write(Sent::Request(request)).await?;
         Ok(call)
+    }
+
+    /// Like [`Self::open`], for a call that transfers something.
+    pub(super) async fn transfer(
+        streams: &StreamOpener,
+        name: &'static str,
+        call: request::Call,
+    ) -> Result<Self, VmmError> {
+        within(name, STALL_DEADLINE, Self::open(streams, name, call)).await
+    }
+
+    /// The next reply of a transfer.
+    pub(super) async fn receive(&mut self) -> Result<Answer, VmmError> {
+        within(self.replies.name, STALL_DEADLINE, self.replies.next()).await
+    }
+
+    /// Sends one input. Fails with the guest's refusal where that is why it takes no more.
+    pub(super) async fn feed(&mut self, input: input::Input) -> Result<(), VmmError> {
+        match within(self.input.name, STALL_DEADLINE, self.input.send(input)).await {
+            Ok(()) => Ok(()),
+            Err(closed) => Err(self.refusal().await.unwrap_or(closed)),
+        }
+    }
+
+    /// Sends `data`, of any length.
+    pub(super) async fn feed_data(&mut self, data: &[u8]) -> Result<(), VmmError> {
+        for chunk in data.chunks(MAX_CHUNK_BYTES) {
+            self.feed(input::Input::Data(Data { data: Bytes::copy_from_slice(chunk) })).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the input and waits for what the guest made of it.
+    pub(super) async fn finish(&mut self) -> Result<Transferred, VmmError> {
+        self.feed(input::Input::End(Done {})).await?;
+        match within(self.replies.name, FINISH_DEADLINE, self.replies.next()).await? {
+            Answer::Transferred(transferred) => Ok(transferred),
+            _ => Err(self.misbehaved("it sent something else than a result")),
+        }
+    }
+
+    pub(super) fn misbehaved(&self, what: &'static str) -> VmmError {
+        self.replies.misbehaved(what)
+    }
+
+    async fn refusal(&mut self) -> Option<VmmError> {
+        within(self.replies.name, REFUSAL_DEADLINE, self.replies.next()).await.err()
     }
 }
 

@@ -1,5 +1,6 @@
 //! From a byte channel to multiplexed streams: the preamble, then a yamux client driven by one task.
 
+use super::stream::{Held, Stream, StreamOpener};
 use crate::VmmError;
 use futures::future::poll_fn;
 use pyro_protocol::frame::FrameError;
@@ -7,29 +8,38 @@ use pyro_protocol::limits::{MAX_CONNECTION_WINDOW_BYTES, MAX_STREAMS};
 use pyro_protocol::preamble::{ANSWER, MAGIC, MAX_DISCARDED_BYTES, NONCE_BYTES, Scanner};
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::task::Poll;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::sync::{mpsc, oneshot};
-use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt, TokioAsyncReadCompatExt};
 
 const CALL: &str = "connect";
 const WAITING_OPENS: usize = 64;
 
 type Opened = oneshot::Sender<yamux::Stream>;
 
+/// Streams open at once. One too many ends the connection for all, and a stream that was dropped still counts until the
+/// connection has taken note.
+const MAX_OPEN: usize = MAX_STREAMS / 4 * 3;
+
 /// Opens streams on one connection.
 #[derive(Debug, Clone)]
-pub(super) struct StreamOpener {
+pub(super) struct Connection {
     requests: mpsc::Sender<Opened>,
+    open: Arc<Semaphore>,
 }
 
-impl StreamOpener {
-    /// A new stream; fails when the connection is gone.
-    pub(super) async fn open(&self, call: &'static str) -> Result<yamux::Stream, VmmError> {
+impl Connection {
+    /// A new stream, as soon as there is room for one; fails when the connection is gone.
+    pub(super) async fn open(&self, call: &'static str) -> Result<Stream, VmmError> {
+        let gone = || VmmError::ChannelClosed { call };
+        let permit = Arc::clone(&self.open).acquire_owned().await.map_err(|_| gone())?;
         let (opened, stream) = oneshot::channel();
-        self.requests.send(opened).await.map_err(|_| VmmError::ChannelClosed { call })?;
-        stream.await.map_err(|_| VmmError::ChannelClosed { call })
+        self.requests.send(opened).await.map_err(|_| gone())?;
+        let stream = stream.await.map_err(|_| gone())?;
+        Ok(Box::new(Held::new(stream.compat(), permit)))
     }
 }
 
@@ -57,7 +67,7 @@ pub(super) async fn establish(mut channel: UnixStream) -> Result<StreamOpener, V
     let connection = yamux::Connection::new(channel.compat(), config, yamux::Mode::Client);
     let (requests, waiting) = mpsc::channel(WAITING_OPENS);
     tokio::spawn(drive(connection, waiting));
-    Ok(StreamOpener { requests })
+    Ok(StreamOpener::Connection(Connection { requests, open: Arc::new(Semaphore::new(MAX_OPEN)) }))
 }
 
 fn broken(source: io::Error) -> VmmError {

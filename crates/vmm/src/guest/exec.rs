@@ -1,7 +1,7 @@
 //! One command in the guest, as a stream of events.
 
 use super::call::{Call, CallInput, CallReplies};
-use super::connect::StreamOpener;
+use super::stream::StreamOpener;
 use super::within;
 use crate::VmmError;
 use bytes::Bytes;

@@ -1,21 +1,36 @@
 //! The host's end of the channel: calls into the agent of one machine.
 //!
-//! Every call is one yamux stream and carries its own deadline. What comes back is hostile: frames are bounded by the
-//! codec, texts are cut, and a reply that a call does not allow ends it as [`VmmError::Misbehaved`].
+//! Every call is one stream and carries its own deadline. The process that owns the machine has the connection to the guest
+//! ([`Guest::boot`]) and opens a yamux stream on it for each call. Other processes connect to that one's socket
+//! ([`Guest::at`]), once for each call, and it carries the bytes over ([`Guest::relay`]).
+//!
+//! What comes back is hostile: frames are bounded by the codec, texts are cut, paths are checked, nothing is longer than what
+//! was asked for, and a reply that a call does not allow ends it as [`VmmError::Misbehaved`].
 
 mod call;
 mod connect;
+mod diff;
 mod exec;
+mod files;
+mod freeze;
+mod relay;
+mod stream;
 mod transfer;
+mod untrusted;
 
+pub use diff::{Change, ChangeKind, DiffCall, DiffLimits, Side};
 pub use exec::{ExecCall, ExecEvent, ExecInput, ExecRequest, ExitStatus, OutputStream};
-pub use transfer::{PackCall, Transferred, UnpackCall};
+pub use files::{FileChange, FileContent, FileEntry, FileStamp};
+pub use freeze::Frozen;
+pub use transfer::{ArchiveOwner, PackCall, Transferred, UnpackCall};
+pub use untrusted::FileKind;
 
 use crate::{Machine, VmmError};
 use call::Call;
-use connect::StreamOpener;
 use pyro_protocol::v1::{self, reply::Reply, request};
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use stream::StreamOpener;
 use tokio::net::UnixStream;
 
 /// Deadline of calls that only ask.
@@ -60,6 +75,20 @@ impl Guest {
     pub async fn connect(channel: UnixStream, deadline: Duration) -> Result<Self, VmmError> {
         let streams = within("connect", deadline, connect::establish(channel)).await?;
         Ok(Self { streams })
+    }
+
+    /// The guest whose connection another process owns and offers on `socket`, a path of any length. Nothing is tried yet: calls
+    /// fail with [`VmmError::ChannelClosed`] when nobody is there.
+    pub fn at(socket: PathBuf) -> Self {
+        Self { streams: StreamOpener::socket(socket) }
+    }
+
+    /// Carries one call of `client`'s to the guest and back, until the guest has ended it or the client is gone, which cancels
+    /// it. Fails when the guest cannot be reached.
+    pub async fn relay(&self, client: UnixStream) -> Result<(), VmmError> {
+        let stream = within("relay", ANSWER_DEADLINE, self.streams.open("relay")).await?;
+        relay::relay(&client, stream).await;
+        Ok(())
     }
 
     /// Waits for the agent of a machine that was just launched. When none answers, the error carries the console.
@@ -145,12 +174,81 @@ impl Guest {
 
     /// Streams a directory or file of the guest's out as a tar.
     pub async fn pack(&self, path: &[u8]) -> Result<PackCall, VmmError> {
-        PackCall::start(&self.streams, path).await
+        PackCall::start(&self.streams, b"", path).await
+    }
+
+    /// The same, of what is at `path` beneath `root`, without following a link on the way.
+    pub async fn pack_beneath(&self, root: &[u8], path: &[u8]) -> Result<PackCall, VmmError> {
+        PackCall::start(&self.streams, root, path).await
     }
 
     /// Unpacks a tar below an existing directory of the guest's.
     pub async fn unpack(&self, path: &[u8]) -> Result<UnpackCall, VmmError> {
-        UnpackCall::start(&self.streams, path).await
+        UnpackCall::start(&self.streams, b"", path, ArchiveOwner::Archived).await
+    }
+
+    /// Unpacks a tar below the directory `path` beneath `root`, which is made where it is missing, without following a link on
+    /// the way.
+    pub async fn unpack_beneath(
+        &self,
+        root: &[u8],
+        path: &[u8],
+        owner: ArchiveOwner,
+    ) -> Result<UnpackCall, VmmError> {
+        UnpackCall::start(&self.streams, root, path, owner).await
+    }
+
+    /// Unpacks a tar into the layer that the workspace begins with, owned by root: [`Self::diff`] tells what changed since.
+    /// Legal once, before [`Self::configure`].
+    pub async fn seed(&self) -> Result<UnpackCall, VmmError> {
+        UnpackCall::seed(&self.streams, root()).await
+    }
+
+    /// Flushes the guest's writable disk and freezes its file system, for `limit` at most (up to 10 minutes). Legal after
+    /// [`Self::seed`] and [`Self::configure`].
+    pub async fn freeze(&self, limit: Duration) -> Result<Frozen, VmmError> {
+        Frozen::start(&self.streams, limit).await
+    }
+
+    /// What is in the directory `path` beneath `root`, or the entry of anything else, without following a link, a directory
+    /// before what is in it. Fails with [`VmmError::Refused`] when there are more than `max_entries`.
+    pub async fn list(
+        &self,
+        root: &[u8],
+        path: &[u8],
+        recursive: bool,
+        max_entries: u64,
+    ) -> Result<Vec<FileEntry>, VmmError> {
+        files::list(&self.streams, root, path, recursive, max_entries).await
+    }
+
+    /// Reads `max_bytes` of a regular file at most. `path` is beneath `root`, without following a link; where `root` is empty it
+    /// is absolute.
+    pub async fn read_file(&self, root: &[u8], path: &[u8], max_bytes: u64) -> Result<FileContent, VmmError> {
+        files::read(&self.streams, root, path, max_bytes).await
+    }
+
+    /// Writes a regular file and its parents, durably, never through a link. `mode` counts for a new file only. `path` is as with
+    /// [`Self::read_file`].
+    pub async fn write_file(
+        &self,
+        root: &[u8],
+        path: &[u8],
+        mode: u32,
+        content: &[u8],
+    ) -> Result<(), VmmError> {
+        files::write(&self.streams, root, path, mode, content).await
+    }
+
+    /// Changes several files beneath `root`, durably, all of them or none. Fails with [`VmmError::Refused`] of kind `WrongState`
+    /// when one is not as expected; at most 10,000 files and 256 MiB.
+    pub async fn replace(&self, root: &[u8], changes: Vec<FileChange>) -> Result<(), VmmError> {
+        files::replace(&self.streams, root, changes).await
+    }
+
+    /// Asks for what changed in the workspace since [`Self::seed`].
+    pub async fn diff(&self, limits: DiffLimits) -> Result<DiffCall, VmmError> {
+        DiffCall::start(&self.streams, limits).await
     }
 
     /// Flushes the guest's file systems to its disks.

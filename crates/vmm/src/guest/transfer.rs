@@ -1,16 +1,10 @@
 //! Archives out of and into the guest, as streams of bytes in constant memory.
 
 use super::call::Call;
-use super::connect::StreamOpener;
-use super::within;
+use super::stream::StreamOpener;
 use crate::VmmError;
 use bytes::Bytes;
-use pyro_protocol::limits::MAX_CHUNK_BYTES;
-use pyro_protocol::v1::{self, input, reply::Reply, request};
-use std::time::Duration;
-
-/// How long the guest may be silent in the middle of a transfer.
-const STALL_DEADLINE: Duration = Duration::from_mins(1);
+use pyro_protocol::v1::{self, reply::Reply, request};
 
 /// What a finished transfer moved, in the guest's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,26 +21,34 @@ impl From<v1::Transferred> for Transferred {
     }
 }
 
+/// Who owns what is unpacked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ArchiveOwner {
+    /// Whom the archive says, where the agent may give files away; else the agent's own user.
+    Archived,
+    /// Root.
+    Root,
+}
+
 /// A tar on its way out of the guest. The content is hostile; what unpacks it must say so.
 pub struct PackCall {
     call: Call,
 }
 
 impl PackCall {
-    const CALL: &'static str = "pack";
-
-    pub(super) async fn start(streams: &StreamOpener, path: &[u8]) -> Result<Self, VmmError> {
-        let request = request::Call::Pack(v1::Pack { path: Bytes::copy_from_slice(path) });
-        let call = within(Self::CALL, STALL_DEADLINE, Call::open(streams, Self::CALL, request)).await?;
-        Ok(Self { call })
+    /// What is at `path`, beneath `root` unless that is empty.
+    pub(super) async fn start(streams: &StreamOpener, root: &[u8], path: &[u8]) -> Result<Self, VmmError> {
+        let [root, path] = [root, path].map(Bytes::copy_from_slice);
+        let request = request::Call::Pack(v1::Pack { path, root });
+        Ok(Self { call: Call::transfer(streams, "pack", request).await? })
     }
 
     /// The next piece of the tar, or what was moved when it is whole.
     pub async fn next(&mut self) -> Result<Result<Bytes, Transferred>, VmmError> {
-        match within(Self::CALL, STALL_DEADLINE, self.call.replies.next()).await? {
+        match self.call.receive().await? {
             Reply::Data(data) => Ok(Ok(data.data)),
             Reply::Transferred(transferred) => Ok(Err(transferred.into())),
-            _ => Err(self.call.replies.misbehaved("it sent something else than an archive")),
+            _ => Err(self.call.misbehaved("it sent something else than an archive")),
         }
     }
 }
@@ -57,42 +59,32 @@ pub struct UnpackCall {
 }
 
 impl UnpackCall {
-    const CALL: &'static str = "unpack";
+    /// Into the directory `path`, beneath `root` unless that is empty.
+    pub(super) async fn start(
+        streams: &StreamOpener,
+        root: &[u8],
+        path: &[u8],
+        owner: ArchiveOwner,
+    ) -> Result<Self, VmmError> {
+        let [root, path] = [root, path].map(Bytes::copy_from_slice);
+        let override_owner = owner == ArchiveOwner::Root;
+        let request = v1::Unpack { path, override_owner, uid: 0, gid: 0, root };
+        Ok(Self { call: Call::transfer(streams, "unpack", request::Call::Unpack(request)).await? })
+    }
 
-    pub(super) async fn start(streams: &StreamOpener, path: &[u8]) -> Result<Self, VmmError> {
-        let path = Bytes::copy_from_slice(path);
-        let request = request::Call::Unpack(v1::Unpack { path, ..v1::Unpack::default() });
-        let call = within(Self::CALL, STALL_DEADLINE, Call::open(streams, Self::CALL, request)).await?;
-        Ok(Self { call })
+    /// Into the layer that the workspace begins with, owned by root.
+    pub(super) async fn seed(streams: &StreamOpener, root: v1::Root) -> Result<Self, VmmError> {
+        let request = request::Call::Seed(v1::Seed { uid: 0, gid: 0, root: Some(root) });
+        Ok(Self { call: Call::transfer(streams, "seed", request).await? })
     }
 
     /// Sends a piece of the tar, of any length. Fails with the guest's refusal where that is why it stopped reading.
     pub async fn write(&mut self, data: &[u8]) -> Result<(), VmmError> {
-        for chunk in data.chunks(MAX_CHUNK_BYTES) {
-            let data = v1::Data { data: Bytes::copy_from_slice(chunk) };
-            let sent =
-                within(Self::CALL, STALL_DEADLINE, self.call.input.send(input::Input::Data(data))).await;
-            if let Err(closed) = sent {
-                return Err(self.refusal().await.unwrap_or(closed));
-            }
-        }
-        Ok(())
+        self.call.feed_data(data).await
     }
 
     /// Ends the tar and waits until the guest has unpacked all of it.
     pub async fn finish(mut self) -> Result<Transferred, VmmError> {
-        let ended =
-            within(Self::CALL, STALL_DEADLINE, self.call.input.send(input::Input::End(v1::Done {}))).await;
-        if let Err(closed) = ended {
-            return Err(self.refusal().await.unwrap_or(closed));
-        }
-        match within(Self::CALL, STALL_DEADLINE, self.call.replies.next()).await? {
-            Reply::Transferred(transferred) => Ok(transferred.into()),
-            _ => Err(self.call.replies.misbehaved("it sent something else than a result")),
-        }
-    }
-
-    async fn refusal(&mut self) -> Option<VmmError> {
-        within(Self::CALL, Duration::from_secs(1), self.call.replies.next()).await.err()
+        Ok(self.call.finish().await?.into())
     }
 }

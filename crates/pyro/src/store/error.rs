@@ -1,0 +1,59 @@
+//! Why the store could not be used.
+
+use pyro_protocol::error::{Diagnostic, ErrorKind};
+use rusqlite::ErrorCode;
+
+/// The store of workspaces could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// SQLite failed.
+    #[error("the store of workspaces cannot be used")]
+    Sqlite(#[from] rusqlite::Error),
+    /// A record does not have the form it should.
+    #[error("the store of workspaces holds a damaged record")]
+    Damaged(#[from] serde_json::Error),
+    /// A newer version of pyro has changed the store.
+    #[error("the store of workspaces has version {found}; this pyro knows versions up to {known}")]
+    Newer {
+        /// Its version.
+        found: i64,
+        /// The newest one known here.
+        known: i64,
+    },
+}
+
+impl Diagnostic for StoreError {
+    fn kind(&self) -> ErrorKind {
+        let Self::Sqlite(error) = self else {
+            return if matches!(self, Self::Newer { .. }) {
+                ErrorKind::Unsupported
+            } else {
+                ErrorKind::Integrity
+            };
+        };
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => ErrorKind::Exhausted,
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => ErrorKind::TimedOut,
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => ErrorKind::Integrity,
+            Some(ErrorCode::PermissionDenied | ErrorCode::ReadOnly | ErrorCode::CannotOpen) => {
+                ErrorKind::PermissionDenied
+            }
+            _ => ErrorKind::Host,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self.kind() {
+            ErrorKind::Unsupported => "use the newer pyro, or another PYRO_HOME".to_owned(),
+            ErrorKind::Exhausted => "free some disk space".to_owned(),
+            ErrorKind::TimedOut => "another process holds the store; try again".to_owned(),
+            ErrorKind::Integrity => {
+                "move the file `workspaces.db` in pyro's data directory out of the way; its workspaces are lost".to_owned()
+            }
+            ErrorKind::PermissionDenied => {
+                "make pyro's data directory writable for you, or set PYRO_HOME to one that is".to_owned()
+            }
+            _ => return None,
+        })
+    }
+}

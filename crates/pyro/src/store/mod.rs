@@ -1,0 +1,101 @@
+//! What is known of workspaces, in SQLite: the records, their snapshots, journal and events.
+//!
+//! Any number of processes use the store at once. Every change is one transaction, durable when it returns; a record never
+//! claims what the disk does not hold, because files are in place before the record says so, and are removed after it has
+//! ceased to.
+
+mod error;
+mod journal;
+mod open;
+mod records;
+mod snapshots;
+
+pub use error::StoreError;
+pub(crate) use journal::{CommandEntry, CommandOutcome, Event, NewCommand};
+pub use records::WorkspaceState;
+pub(crate) use records::{NewWorkspace, Origin, Record, Started};
+pub(crate) use snapshots::SnapshotRow;
+
+use crate::engine::blocking;
+use crate::{Pyro, PyroError};
+use jiff::Timestamp;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The open store. Cloning shares the connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    connection: Arc<Mutex<Connection>>,
+}
+
+impl Store {
+    /// Opens the store in `directory`, making it or bringing it up to date where that is due.
+    pub(crate) fn open(directory: &Path) -> Result<Self, PyroError> {
+        Ok(Self { connection: Arc::new(Mutex::new(open::open(directory)?)) })
+    }
+
+    /// Runs `work` as one transaction.
+    pub(crate) fn transact<T>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let result = work(&transaction)?;
+        transaction.commit()?;
+        Ok(result)
+    }
+
+    /// Runs `work`, which only reads, on one state of the store.
+    pub(crate) fn read<T>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        work(&connection.transaction()?)
+    }
+}
+
+impl Pyro {
+    pub(crate) async fn store(&self) -> Result<Store, PyroError> {
+        let opened = self.store.get_or_try_init(|| {
+            let directory = self.dirs().data().to_owned();
+            blocking(move || Store::open(&directory))
+        });
+        opened.await.cloned()
+    }
+
+    /// Runs `work` as one transaction of the store.
+    pub(crate) async fn transact<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, PyroError> {
+        let store = self.store().await?;
+        blocking(move || Ok(store.transact(work)?)).await
+    }
+
+    /// Runs `work`, which only reads, on one state of the store.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, PyroError> {
+        let store = self.store().await?;
+        blocking(move || Ok(store.read(work)?)).await
+    }
+}
+
+/// A time as it is stored.
+fn milliseconds(time: Timestamp) -> i64 {
+    time.as_millisecond()
+}
+
+/// A stored time.
+fn timestamp(milliseconds: i64) -> Timestamp {
+    Timestamp::from_millisecond(milliseconds).unwrap_or_default()
+}
+
+/// Now, as exactly as times are stored.
+pub(crate) fn now() -> Timestamp {
+    timestamp(milliseconds(Timestamp::now()))
+}

@@ -1,0 +1,286 @@
+//! How an operation finds its workspace.
+//!
+//! The record says what was acknowledged, the locks who is alive. Where the two disagree, somebody was killed; whoever comes
+//! next sets it right under the workspace's lock, and then looks again.
+
+use super::supervisor;
+use super::{WorkspaceDirectory, WorkspaceError, WorkspaceId};
+use crate::engine::blocking;
+use crate::store::{Record, WorkspaceState};
+use crate::{Pyro, PyroError};
+use pyro_protocol::WORKSPACE_DIR;
+use pyro_protocol::error::Diagnostic;
+use pyro_protocol::error::ErrorKind;
+use pyro_runtime::lock::FileLock;
+use pyro_vmm::guest::ArchiveOwner;
+use pyro_vmm::{ExecutionMode, Guest, VmmError};
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+/// How long another process may take to start, reset, stop or copy the same workspace.
+const TURN_PATIENCE: Duration = Duration::from_mins(2);
+
+/// A running workspace, and the way into its guest.
+pub(crate) struct Session {
+    pub(crate) record: Record,
+    pub(crate) guest: Guest,
+    /// The directory in the guest that is the workspace.
+    pub(crate) root: Vec<u8>,
+}
+
+/// The right to take a workspace to another state, and how it stands.
+pub(crate) struct Turn {
+    pub(crate) record: Record,
+    pub(crate) directory: WorkspaceDirectory,
+    _lock: FileLock,
+}
+
+impl Pyro {
+    pub(crate) fn workspace_directory(&self, id: &WorkspaceId) -> WorkspaceDirectory {
+        WorkspaceDirectory::new(self.dirs().data(), id)
+    }
+
+    /// The record of a workspace, after setting right what a crash left behind.
+    pub(crate) async fn workspace(&self, id: &WorkspaceId) -> Result<Record, PyroError> {
+        loop {
+            let record = self.find_record(id).await?;
+            if !self.is_unsettled(&record) {
+                return Ok(record);
+            }
+            let is_leaving = record.is_expired() || record.state == WorkspaceState::Deleting;
+            let is_coming = record.state == WorkspaceState::Creating;
+            let patience = if is_leaving || is_coming { Duration::ZERO } else { TURN_PATIENCE };
+            match self.lock(id, patience).await {
+                Ok(lock) => self.settle(id, lock).await?,
+                Err(_) if is_coming => return Err(wrong_state(&record, "this", "running")),
+                Err(_) if is_leaving => return Err(expired(&record)),
+                Err(error) => return Err(error),
+            }
+            if is_leaving {
+                return Err(expired(&record));
+            }
+        }
+    }
+
+    /// A running workspace, for doing `operation` in its guest.
+    pub(crate) async fn session(
+        &self,
+        id: &WorkspaceId,
+        operation: &'static str,
+    ) -> Result<Session, PyroError> {
+        let record = self.workspace(id).await?;
+        if record.state != WorkspaceState::Running {
+            return Err(wrong_state(&record, operation, "running"));
+        }
+        let directory = self.workspace_directory(id);
+        let root = if record.is_guest() {
+            WORKSPACE_DIR.as_bytes().to_vec()
+        } else {
+            directory.machine().as_os_str().as_bytes().to_vec()
+        };
+        Ok(Session { record, guest: Guest::at(directory.guest_socket()), root })
+    }
+
+    /// The right to take a workspace to another state.
+    pub(crate) async fn turn(&self, id: &WorkspaceId) -> Result<Turn, PyroError> {
+        self.workspace(id).await?;
+        let lock = self.lock(id, TURN_PATIENCE).await?;
+        let record = self.find_record(id).await?;
+        if record.is_expired() || record.state == WorkspaceState::Deleting {
+            return Err(expired(&record));
+        }
+        // Whoever had the turn before may have been killed.
+        let record = if self.is_unsettled(&record) {
+            self.repair(&record).await?;
+            self.find_record(id).await?
+        } else {
+            record
+        };
+        Ok(Turn { record, directory: self.workspace_directory(id), _lock: lock })
+    }
+
+    /// What made a call into the guest fail: when the workspace has changed meanwhile, that.
+    pub(crate) async fn explain(&self, session: &Session, error: impl Into<PyroError>) -> PyroError {
+        let error = error.into();
+        let gone = match &error {
+            PyroError::Vmm(VmmError::ChannelClosed { .. }) => true,
+            other => other.kind() == ErrorKind::GuestUnavailable,
+        };
+        if !gone {
+            return error;
+        }
+        let id = &session.record.id;
+        match self.workspace(id).await {
+            Err(now) => now,
+            Ok(now) if now.generation != session.record.generation => {
+                WorkspaceError::Interrupted { id: id.clone() }.into()
+            }
+            Ok(now) if now.state != WorkspaceState::Running => {
+                wrong_state(&now, "what was going on", "running")
+            }
+            Ok(_) => error,
+        }
+    }
+
+    /// Settles every workspace that nobody else is settling, and removes what has expired. What cannot be done now is left to
+    /// the next call.
+    pub(crate) async fn sweep(&self) -> Result<Vec<Record>, PyroError> {
+        let records = self.read(Record::all).await?;
+        let mut changed = false;
+        for record in records.iter().filter(|record| self.is_unsettled(record)) {
+            if let Ok(lock) = self.lock(&record.id, Duration::ZERO).await {
+                changed |= self.settle(&record.id, lock).await.is_ok();
+            }
+        }
+        if changed { self.read(Record::all).await } else { Ok(records) }
+    }
+
+    /// Removes the files of a workspace and then its record. For whoever has the turn.
+    pub(crate) async fn remove_workspace_files(&self, id: &WorkspaceId) -> Result<(), PyroError> {
+        let marked = id.clone();
+        self.transact(move |store| Record::set_state(store, &marked, WorkspaceState::Deleting)).await?;
+        let (directory, removed) = (self.workspace_directory(id), id.clone());
+        blocking(move || directory.remove()).await?;
+        self.transact(move |store| Record::delete(store, &removed)).await
+    }
+
+    async fn lock(&self, id: &WorkspaceId, patience: Duration) -> Result<FileLock, PyroError> {
+        let (directory, busy) = (self.workspace_directory(id), id.clone());
+        let present = directory.clone();
+        let locked = blocking(move || Ok(directory.lock(patience))).await?;
+        match locked {
+            Ok(lock) => Ok(lock),
+            Err(error) if error.kind() == ErrorKind::TimedOut => {
+                Err(WorkspaceError::Busy { id: busy }.into())
+            }
+            // A record without files: whoever made or removed it was killed in between.
+            Err(error) if error.kind() == ErrorKind::NotFound => blocking(move || {
+                present.create()?;
+                Ok(present.lock(Duration::ZERO)?)
+            })
+            .await
+            .map_err(|_| error.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn find_record(&self, id: &WorkspaceId) -> Result<Record, PyroError> {
+        let wanted = id.clone();
+        let (found, others) = self
+            .read(move |store| {
+                let found = Record::find(store, &wanted)?;
+                let others = if found.is_some() { vec![] } else { Record::all(store)? };
+                Ok((found, others))
+            })
+            .await?;
+        found.ok_or_else(|| WorkspaceError::Unknown { id: id.clone(), near: near(id, &others) }.into())
+    }
+
+    /// Whether a record claims what is not so, or what is not to stay.
+    fn is_unsettled(&self, record: &Record) -> bool {
+        let must_live = record.state == WorkspaceState::Running;
+        record.is_expired()
+            || record.pending_reset.is_some()
+            || matches!(record.state, WorkspaceState::Deleting | WorkspaceState::Creating)
+            || must_live && !self.workspace_directory(&record.id).is_supervised()
+    }
+
+    /// Sets right what is wrong, if it still is.
+    async fn settle(&self, id: &WorkspaceId, lock: FileLock) -> Result<(), PyroError> {
+        let wanted = id.clone();
+        let Some(record) = self.read(move |store| Record::find(store, &wanted)).await? else {
+            // It was removed while we waited, and what we locked is a leftover of our own.
+            let directory = self.workspace_directory(id);
+            return blocking(move || directory.remove()).await;
+        };
+        if self.is_unsettled(&record) {
+            self.repair(&record).await?;
+        }
+        drop(lock);
+        Ok(())
+    }
+
+    async fn repair(&self, record: &Record) -> Result<(), PyroError> {
+        let directory = self.workspace_directory(&record.id);
+        let id = record.id.clone();
+        if record.is_expired() || matches!(record.state, WorkspaceState::Deleting | WorkspaceState::Creating)
+        {
+            supervisor::end(&directory).await?;
+            return self.remove_workspace_files(&id).await;
+        }
+        if record.pending_reset.is_some() {
+            supervisor::end(&directory).await?;
+            return self.complete_reset(&id).await;
+        }
+        let reason = "its supervisor was killed, or the host was restarted; what its guest had not written to disk is lost";
+        let generation = record.generation;
+        self.transact(move |store| Record::set_stopped(store, &id, generation, Some(reason))).await
+    }
+}
+
+impl Session {
+    /// Who owns what is imported: whoever works in the workspace.
+    pub(crate) fn archive_owner(&self) -> ArchiveOwner {
+        if self.record.is_guest() { ArchiveOwner::Root } else { ArchiveOwner::Archived }
+    }
+}
+
+impl Record {
+    /// It has a guest, or will when started; otherwise its commands run on the host.
+    pub(crate) fn is_guest(&self) -> bool {
+        self.origin.image_digest.is_some()
+    }
+
+    /// Fails where commands run on the host.
+    pub(crate) fn require_guest(&self, operation: &'static str) -> Result<(), PyroError> {
+        if self.is_guest() {
+            return Ok(());
+        }
+        Err(WorkspaceError::NeedsGuest { id: self.id.clone(), operation }.into())
+    }
+
+    pub(crate) fn execution_mode(&self) -> &str {
+        self.started.as_ref().map_or(ExecutionMode::HostCompat.as_str(), |started| &started.execution_mode)
+    }
+}
+
+pub(crate) fn wrong_state(record: &Record, operation: &'static str, needed: &'static str) -> PyroError {
+    WorkspaceError::WrongState {
+        id: record.id.clone(),
+        state: record.state.as_str(),
+        reason: record.stop_reason.clone(),
+        operation,
+        needed,
+    }
+    .into()
+}
+
+fn expired(record: &Record) -> PyroError {
+    let id = record.id.clone();
+    if record.is_expired() {
+        return WorkspaceError::Expired { id, ttl_seconds: record.origin.ttl_seconds }.into();
+    }
+    WorkspaceError::Unknown { id, near: vec![] }.into()
+}
+
+/// The workspaces that may be meant by `id`: by a similar id, or by their name.
+fn near(id: &WorkspaceId, records: &[Record]) -> Vec<String> {
+    const SIMILAR: f64 = 0.85;
+    const MOST: usize = 3;
+    let score = |record: &Record| {
+        let by_id = strsim::jaro_winkler(id.as_str(), record.id.as_str());
+        let by_name = record.name.as_deref().map_or(0.0, |name| strsim::jaro_winkler(id.as_str(), name));
+        by_id.max(by_name)
+    };
+    let present =
+        records.iter().filter(|record| !record.is_expired() && record.state != WorkspaceState::Deleting);
+    let mut ranked: Vec<(f64, &Record)> = present.map(|record| (score(record), record)).collect();
+    ranked.sort_by(|left, right| right.0.total_cmp(&left.0));
+    let shown = ranked.into_iter().filter(|(score, _)| *score > SIMILAR).take(MOST);
+    shown
+        .map(|(_, record)| match &record.name {
+            Some(name) => format!("{} ({name})", record.id),
+            None => record.id.to_string(),
+        })
+        .collect()
+}

@@ -1,0 +1,243 @@
+//! Creation: a disk, a guest, the seed, the baseline.
+//!
+//! The seed goes to the lowest layer of the guest's own, before the guest gets its root: what changes later lies above it, so
+//! that a diff costs what has changed. The baseline is a copy of the disk as it is then. A workspace that is not complete is
+//! removed again, by this process or, when it is killed, by the next one.
+
+use super::names::{check_labels, check_name};
+use super::snapshots::{copy_disk, copy_frozen};
+use super::stream::import;
+use super::supervisor::{self, Starting};
+use super::{
+    DEFAULT_WORKSPACE_TTL_SECONDS, NETWORK_POLICY_OFF, Seed, SeedMode, SnapshotName, WorkspaceDirectory,
+    WorkspaceError, WorkspaceId, WorkspaceStatus,
+};
+use crate::engine::blocking;
+use crate::store::{NewWorkspace, Origin, Record, Store, WorkspaceState, now};
+use crate::vm::{DEFAULT_MEM_MIB, DEFAULT_VCPU_COUNT, Shape, seconds};
+use crate::{Pyro, PyroError};
+use jiff::SignedDuration;
+use pyro_runtime::lock::FileLock;
+use pyro_tree::{Source, SourceKind};
+use pyro_vmm::Guest;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long the supervisor of a creation that was given up may take to end.
+const ABANDON_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a workspace is to be.
+#[derive(Debug, Clone)]
+pub struct CreateWorkspace {
+    /// Name of the environment.
+    pub environment: String,
+    /// Virtual CPUs.
+    pub vcpu_count: u32,
+    /// Guest memory, in MiB.
+    pub mem_mib: u32,
+    /// After so many seconds from now the workspace is gone.
+    pub ttl_seconds: u64,
+    /// The network policy: `off`.
+    pub network_policy: String,
+    /// Where no guest can run, run commands on the host instead, without isolation.
+    pub allow_host_compat: bool,
+    /// What `/workspace` is filled with: a directory, or a `.tar`, `.tar.gz` or `.tgz` archive.
+    pub seed_path: Option<PathBuf>,
+    /// A name for people.
+    pub name: Option<String>,
+    /// Labels for programs.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl CreateWorkspace {
+    /// A request with every default.
+    pub fn new(environment: impl Into<String>) -> Self {
+        Self {
+            environment: environment.into(),
+            vcpu_count: DEFAULT_VCPU_COUNT,
+            mem_mib: DEFAULT_MEM_MIB,
+            ttl_seconds: DEFAULT_WORKSPACE_TTL_SECONDS,
+            network_policy: NETWORK_POLICY_OFF.to_owned(),
+            allow_host_compat: false,
+            seed_path: None,
+            name: None,
+            labels: BTreeMap::new(),
+        }
+    }
+
+    /// Fails when anything about it cannot be; returns the time to live and the opened seed.
+    async fn check(&self) -> Result<(Duration, Option<Source>), PyroError> {
+        self.name.as_deref().map_or(Ok(()), check_name)?;
+        check_labels(&self.labels)?;
+        if self.network_policy != NETWORK_POLICY_OFF {
+            return Err(WorkspaceError::NetworkPolicy { given: self.network_policy.clone() }.into());
+        }
+        let ttl = seconds("ttl_seconds", self.ttl_seconds)?;
+        let seed = match self.seed_path.clone() {
+            Some(path) => {
+                Some(blocking(move || Ok(Source::open(&path).map_err(WorkspaceError::from)?)).await?)
+            }
+            None => None,
+        };
+        Ok((ttl, seed))
+    }
+}
+
+impl Pyro {
+    /// Creates a workspace, fills it, and starts its guest.
+    pub async fn create_workspace(&self, request: CreateWorkspace) -> Result<WorkspaceStatus, PyroError> {
+        let (ttl, source) = request.check().await?;
+        let CreateWorkspace { environment, vcpu_count, mem_mib, allow_host_compat, .. } = request;
+        let shape = Shape::new(&environment, vcpu_count, mem_mib, allow_host_compat)?;
+        self.sweep().await?;
+        let prepared = self.prepare_start(&shape).await?;
+        self.progress().phase("create");
+        let origin = Origin {
+            environment,
+            image_digest: prepared.image_digest().map(ToOwned::to_owned),
+            vcpu_count,
+            mem_mib,
+            ttl_seconds: ttl.as_secs(),
+            allow_host_compat,
+            network_policy: request.network_policy,
+            seed: Seed::empty(),
+        };
+        let created_at = now();
+        let expires_at = created_at + SignedDuration::try_from(ttl).unwrap_or(SignedDuration::MAX);
+        let id = WorkspaceId::random()?;
+        let (name, labels) = (request.name, request.labels);
+        let workspace = NewWorkspace { id: id.clone(), name, labels, origin, created_at, expires_at };
+        let creation = Creation::begin(self, workspace.clone()).await?;
+        let empty = prepared.empty_disk().await?;
+        let filled = self.fill(&creation, empty, source, shape.boot_deadline()).await;
+        let filled = match filled {
+            Ok(seed) => {
+                let mut origin = workspace.origin;
+                origin.seed = Seed { seed_path: request.seed_path.as_deref().map(display), ..seed };
+                creation.finish(origin).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = filled {
+            creation.undo().await;
+            return Err(error);
+        }
+        drop(creation);
+        self.status_workspace(&id).await
+    }
+
+    /// Starts the guest of a new workspace, with its disk filled and copied on the way.
+    async fn fill(
+        &self,
+        creation: &Creation,
+        empty: Option<PathBuf>,
+        source: Option<Source>,
+        boot: Duration,
+    ) -> Result<Seed, PyroError> {
+        let (id, directory) = (&creation.workspace.id, &creation.directory);
+        let baseline = directory.snapshot(&SnapshotName::baseline());
+        let is_guest = empty.is_some();
+        if let Some(empty) = empty {
+            copy_disk(empty.clone(), directory.unfinished(), directory.disk()).await?;
+            if source.is_none() {
+                copy_disk(empty, directory.unfinished(), baseline.clone()).await?;
+            }
+        }
+        self.progress().phase(&format!("start workspace_id={id}"));
+        let fill = is_guest && source.is_some();
+        let mut starting = Starting::spawn(self, id, directory, fill, boot).await?;
+        let guest = Guest::at(directory.guest_socket());
+        let mut seed = Seed::empty();
+        if let Some(source) = source {
+            let kind = source.kind();
+            let mode = if kind == SourceKind::Directory { SeedMode::Directory } else { SeedMode::TarArchive };
+            let totals = if fill {
+                starting.booted().await?;
+                self.progress().phase(&format!("seed workspace_id={id}"));
+                let totals = import(source, guest.seed().await?).await?;
+                copy_frozen(&guest, &directory.disk(), &directory.unfinished(), &baseline).await?;
+                starting.go_on().await?;
+                self.tell_start(&starting.ready().await?);
+                totals
+            } else {
+                self.tell_start(&starting.ready().await?);
+                let root = directory.machine();
+                import(source, guest.unpack(root.as_os_str().as_encoded_bytes()).await?).await?
+            };
+            seed = Seed {
+                mode,
+                origin_kind: "manual_seed_path".to_owned(),
+                entry_count: totals.entries,
+                bytes_written: totals.bytes,
+                ..seed
+            };
+        } else {
+            self.tell_start(&starting.ready().await?);
+        }
+        Ok(seed)
+    }
+}
+
+fn display(path: &std::path::Path) -> String {
+    std::path::absolute(path).as_deref().unwrap_or(path).display().to_string()
+}
+
+/// A workspace in the making. Dropping it before it is finished, as when its future is dropped, removes it again.
+struct Creation {
+    store: Store,
+    workspace: NewWorkspace,
+    directory: WorkspaceDirectory,
+    is_finished: std::sync::atomic::AtomicBool,
+    _lock: FileLock,
+}
+
+impl Creation {
+    async fn begin(pyro: &Pyro, workspace: NewWorkspace) -> Result<Self, PyroError> {
+        let (store, directory) = (pyro.store().await?, pyro.workspace_directory(&workspace.id));
+        blocking(move || {
+            directory.create()?;
+            let lock = directory.lock(Duration::ZERO)?;
+            let is_finished = false.into();
+            let creation = Self { store, workspace, directory, is_finished, _lock: lock };
+            creation.store.transact(|store| creation.workspace.insert(store))?;
+            Ok(creation)
+        })
+        .await
+    }
+
+    /// From here on the workspace exists.
+    async fn finish(&self, origin: Origin) -> Result<(), PyroError> {
+        let (store, id) = (self.store.clone(), self.workspace.id.clone());
+        blocking(move || {
+            Ok(store.transact(|store| {
+                Record::set_origin(store, &id, &origin)?;
+                Record::set_state(store, &id, WorkspaceState::Running)?;
+                Record::touch(store, &id)
+            })?)
+        })
+        .await?;
+        self.is_finished.store(true, std::sync::atomic::Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Removes the workspace, whose supervisor is told to end first.
+    async fn undo(&self) {
+        // What cannot be removed now is removed by the next call of any process.
+        let _left = supervisor::end(&self.directory).await;
+    }
+}
+
+impl Drop for Creation {
+    fn drop(&mut self) {
+        if *self.is_finished.get_mut() {
+            return;
+        }
+        // The supervisor ends because nobody is at the other end of its socket any more.
+        let ended = self.directory.become_supervisor(ABANDON_PATIENCE);
+        if ended.is_ok() && self.directory.remove().is_ok() {
+            // Where it stays, the next call of any process finds that nobody is making it, and removes it.
+            let _left = self.store.transact(|store| Record::delete(store, &self.workspace.id));
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The files of one workspace, and the two locks that say who may change them.
+//!
+//! - `lock` is held while the workspace goes from one state to another: by one process at a time, whichever it is.
+//! - `alive` is held by the workspace's supervisor as long as it lives, and holds its process id: that it is free proves that
+//!   there is no supervisor, and so no guest.
+
+use crate::PyroError;
+use crate::workspace::{SnapshotName, WorkspaceId};
+use pyro_runtime::fs::{FsError, create_dir_all, remove_all, set_mode};
+use pyro_runtime::lock::{FileLock, is_held};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const LOCK: &str = "lock";
+const ALIVE: &str = "alive";
+
+/// Where the files of one workspace are. The directory need not exist.
+#[derive(Debug, Clone)]
+pub(crate) struct WorkspaceDirectory {
+    path: PathBuf,
+}
+
+impl WorkspaceDirectory {
+    /// The directory of all workspaces' directories.
+    pub(crate) fn parent(data: &Path) -> PathBuf {
+        data.join("workspaces")
+    }
+
+    pub(crate) fn new(data: &Path, id: &WorkspaceId) -> Self {
+        Self { path: Self::parent(data).join(id.as_str()) }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The writable disk.
+    pub(crate) fn disk(&self) -> PathBuf {
+        self.path.join("disk.ext4")
+    }
+
+    /// A disk on its way to become [`Self::disk`]: whole, once it has this name.
+    pub(crate) fn next_disk(&self) -> PathBuf {
+        self.path.join("next.ext4")
+    }
+
+    /// A disk that is being copied.
+    pub(crate) fn unfinished(&self) -> PathBuf {
+        self.path.join("unfinished.ext4")
+    }
+
+    /// The disk as it was when `name` was taken.
+    pub(crate) fn snapshot(&self, name: &SnapshotName) -> PathBuf {
+        if name.is_baseline() {
+            return self.path.join("baseline.ext4");
+        }
+        self.snapshots().join(format!("{name}.ext4"))
+    }
+
+    pub(crate) fn snapshots(&self) -> PathBuf {
+        self.path.join("snapshots")
+    }
+
+    /// The private directory of the VMM.
+    pub(crate) fn machine(&self) -> PathBuf {
+        self.path.join("machine")
+    }
+
+    /// Where calls into the guest go, each over a connection of its own.
+    pub(crate) fn guest_socket(&self) -> PathBuf {
+        self.path.join("guest.sock")
+    }
+
+    /// Where the supervisor is talked to.
+    pub(crate) fn control_socket(&self) -> PathBuf {
+        self.path.join("control.sock")
+    }
+
+    /// What the supervisor complained about.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.path.join("supervisor.log")
+    }
+
+    pub(crate) fn alive_file(&self) -> PathBuf {
+        self.path.join(ALIVE)
+    }
+
+    /// Makes the directory.
+    pub(crate) fn create(&self) -> Result<(), FsError> {
+        create_dir_all(&self.path)?;
+        set_mode(&self.path, 0o700)?;
+        create_dir_all(&self.snapshots())
+    }
+
+    /// The right to take the workspace to another state. Fails with `TimedOut` when another process has it for longer than
+    /// `patience`, and with `NotFound` when there is no such workspace.
+    pub(crate) fn lock(&self, patience: Duration) -> Result<FileLock, FsError> {
+        FileLock::acquire(&self.path.join(LOCK), patience, &|| {})
+    }
+
+    /// The right to be the supervisor.
+    pub(crate) fn become_supervisor(&self, patience: Duration) -> Result<FileLock, FsError> {
+        let lock = FileLock::acquire(&self.alive_file(), patience, &|| {})?;
+        fs::write(self.alive_file(), std::process::id().to_string())
+            .map_err(FsError::on("write", self.alive_file()))?;
+        Ok(lock)
+    }
+
+    /// Whether there is a supervisor.
+    pub(crate) fn is_supervised(&self) -> bool {
+        is_held(&self.alive_file())
+    }
+
+    /// Removes everything, the locks at last.
+    pub(crate) fn remove(&self) -> Result<(), PyroError> {
+        for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
+            if entry.file_name() != LOCK {
+                remove_all(&entry.path())?;
+            }
+        }
+        Ok(remove_all(&self.path)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_supervisor_is_known_by_its_lock_and_not_by_its_file() {
+        let data = tempfile::tempdir().unwrap();
+        let directory = WorkspaceDirectory::new(data.path(), &WorkspaceId::parse("ws-1"));
+        assert!(!directory.is_supervised());
+        assert!(directory.lock(Duration::ZERO).is_err(), "there is no workspace");
+        directory.create().unwrap();
+        let lock = directory.become_supervisor(Duration::ZERO).unwrap();
+        assert!(directory.is_supervised());
+        let pid = fs::read_to_string(directory.alive_file()).unwrap();
+        assert_eq!(pid, std::process::id().to_string());
+        drop(lock);
+        assert!(!directory.is_supervised());
+        directory.remove().unwrap();
+        assert!(!directory.path().exists());
+    }
+}

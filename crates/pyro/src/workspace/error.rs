@@ -1,0 +1,303 @@
+//! Why an operation on a workspace failed.
+
+use super::names::{MAX_LABEL_KEY_CHARS, MAX_LABELS, MAX_NAME_CHARS, MAX_SNAPSHOT_NAME_CHARS, WorkspaceId};
+use pyro_patch::{ApplyError, PatchError};
+use pyro_protocol::error::{Diagnostic, ErrorKind};
+use pyro_tree::TreeError;
+
+/// Every failure that is about workspaces alone.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkspaceError {
+    /// There is no such workspace.
+    #[error("there is no workspace `{id}`")]
+    Unknown {
+        /// The id.
+        id: WorkspaceId,
+        /// Workspaces that may be meant, with their names.
+        near: Vec<String>,
+    },
+    /// Its time to live has passed.
+    #[error("the workspace `{id}` is gone: its time to live of {ttl_seconds} s has passed")]
+    Expired {
+        /// The id.
+        id: WorkspaceId,
+        /// Its time to live.
+        ttl_seconds: u64,
+    },
+    /// The operation is not legal in the workspace's state.
+    #[error("the workspace `{id}` is {state}{}; {operation} needs it to be {needed}", because(reason.as_deref()))]
+    WrongState {
+        /// The workspace.
+        id: WorkspaceId,
+        /// Its state.
+        state: &'static str,
+        /// Why it is in that state, where nobody asked for it.
+        reason: Option<String>,
+        /// What was asked.
+        operation: &'static str,
+        /// The state that it needs.
+        needed: &'static str,
+    },
+    /// Another process is taking the workspace to another state.
+    #[error("the workspace `{id}` is busy: another process is starting, resetting, stopping or copying it")]
+    Busy {
+        /// The workspace.
+        id: WorkspaceId,
+    },
+    /// The workspace was reset, stopped or deleted while something was done in it.
+    #[error("the workspace `{id}` was reset, stopped or deleted during the operation")]
+    Interrupted {
+        /// The workspace.
+        id: WorkspaceId,
+    },
+    /// The workspace runs on the host itself, which cannot do this.
+    #[error("the workspace `{id}` runs on the host, without a guest, where {operation} is not possible")]
+    NeedsGuest {
+        /// The workspace.
+        id: WorkspaceId,
+        /// What was asked.
+        operation: &'static str,
+    },
+    /// The environment has been replaced since the workspace was created.
+    #[error("the environment `{environment}` is not the one that the workspace `{id}` was created with")]
+    EnvironmentChanged {
+        /// The workspace.
+        id: WorkspaceId,
+        /// The environment.
+        environment: String,
+    },
+    /// There is no such snapshot.
+    #[error("the workspace `{id}` has no snapshot `{name}`")]
+    UnknownSnapshot {
+        /// The workspace.
+        id: WorkspaceId,
+        /// The name.
+        name: String,
+        /// The snapshots that there are.
+        existing: Vec<String>,
+    },
+    /// There is such a snapshot already.
+    #[error("the workspace `{id}` has a snapshot `{name}` already")]
+    SnapshotExists {
+        /// The workspace.
+        id: WorkspaceId,
+        /// The name.
+        name: String,
+    },
+    /// The snapshot from the creation stays.
+    #[error("the snapshot `baseline` cannot be {action}: it is what diff and reset go back to")]
+    BaselineStays {
+        /// What was to be done with it.
+        action: &'static str,
+    },
+    /// The name of a snapshot is malformed.
+    #[error(
+        "`{given}` cannot be the name of a snapshot: up to {MAX_SNAPSHOT_NAME_CHARS} letters, digits, `.`, `_` and `-`, beginning with a letter or digit"
+    )]
+    MalformedSnapshotName {
+        /// The name, shortened.
+        given: String,
+    },
+    /// The name of a workspace is malformed.
+    #[error("`{given}` cannot be the name of a workspace: one line of at most {MAX_NAME_CHARS} characters")]
+    MalformedName {
+        /// The name, shortened.
+        given: String,
+    },
+    /// A label is malformed.
+    #[error(
+        "the label `{key}` is malformed: the key is up to {MAX_LABEL_KEY_CHARS} letters, digits, `.`, `_`, `-` and `/`, the value one line of at most {MAX_NAME_CHARS} characters"
+    )]
+    MalformedLabel {
+        /// Its key, shortened.
+        key: String,
+    },
+    /// There are too many labels.
+    #[error("a workspace has at most {MAX_LABELS} labels, not {count}")]
+    TooManyLabels {
+        /// How many there would be.
+        count: usize,
+    },
+    /// An update that says nothing, or contradicts itself.
+    #[error("the update {why}")]
+    PointlessUpdate {
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A policy without a meaning, or one that this version does not have.
+    #[error(
+        "the network policy `{given}` is not available: workspaces have no network in this version of pyro, which is `off`"
+    )]
+    NetworkPolicy {
+        /// The policy.
+        given: String,
+    },
+    /// A path is not inside the workspace.
+    #[error("the path `{path}` is refused: {why}")]
+    RefusedPath {
+        /// The path, shortened.
+        path: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A file that is to be read as text is none.
+    #[error("`{path}` is not a UTF-8 text")]
+    NotText {
+        /// The file.
+        path: String,
+    },
+    /// A text is over its limit.
+    #[error("{what} has {bytes} bytes; at most {max} are accepted")]
+    TooLarge {
+        /// What it is.
+        what: &'static str,
+        /// Its size, or a lower bound of it.
+        bytes: u64,
+        /// The limit.
+        max: u64,
+    },
+    /// A number is outside its range.
+    #[error("{what} must be between 1 and {max}, not {given}")]
+    OutOfRange {
+        /// Name of the parameter.
+        what: &'static str,
+        /// Largest value.
+        max: u64,
+        /// The value given.
+        given: u64,
+    },
+    /// Something failed in the middle of an import.
+    #[error("the import stopped midway: part of `{source_path}` may be in the workspace")]
+    HalfImported {
+        /// What was imported.
+        source_path: String,
+        /// Why.
+        #[source]
+        source: Box<crate::PyroError>,
+    },
+    /// A patch is malformed, or asks for what patches cannot.
+    #[error("the patch was not applied")]
+    Patch(#[from] PatchError),
+    /// A patch does not fit a file.
+    #[error("the patch was not applied")]
+    Apply(#[from] ApplyError),
+    /// An archive or tree was refused.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// There is no `pyro` program to be the supervisor.
+    #[error("the `pyro` program was not found, which has to supervise the workspace's guest")]
+    NoProgram,
+    /// The supervisor could not be started or talked to.
+    #[error("the supervisor of the workspace cannot be {action}")]
+    Supervisor {
+        /// What was tried.
+        action: &'static str,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The supervisor could not bring up the guest.
+    #[error("{message}")]
+    StartFailed {
+        /// What kind of failure it was.
+        kind: ErrorKind,
+        /// The whole cause.
+        message: String,
+        /// What the user can do about it.
+        hint: Option<String>,
+        /// The end of the console.
+        log: Option<String>,
+    },
+}
+
+fn because(reason: Option<&str>) -> String {
+    reason.map_or_else(String::new, |reason| format!(" ({reason})"))
+}
+
+impl Diagnostic for WorkspaceError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Unknown { .. } | Self::Expired { .. } | Self::UnknownSnapshot { .. } | Self::NoProgram => {
+                ErrorKind::NotFound
+            }
+            Self::SnapshotExists { .. } => ErrorKind::AlreadyExists,
+            Self::WrongState { .. }
+            | Self::Busy { .. }
+            | Self::Interrupted { .. }
+            | Self::EnvironmentChanged { .. } => ErrorKind::WrongState,
+            Self::NeedsGuest { .. } | Self::NetworkPolicy { .. } => ErrorKind::Unsupported,
+            Self::BaselineStays { .. }
+            | Self::MalformedSnapshotName { .. }
+            | Self::MalformedName { .. }
+            | Self::MalformedLabel { .. }
+            | Self::TooManyLabels { .. }
+            | Self::PointlessUpdate { .. }
+            | Self::RefusedPath { .. }
+            | Self::NotText { .. }
+            | Self::TooLarge { .. }
+            | Self::OutOfRange { .. } => ErrorKind::InvalidInput,
+            Self::HalfImported { source, .. } => source.kind(),
+            Self::Patch(source) => source.kind(),
+            Self::Apply(source) => source.kind(),
+            Self::Tree(source) => source.kind(),
+            Self::Supervisor { .. } => ErrorKind::Host,
+            Self::StartFailed { kind, .. } => *kind,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Unknown { near, .. } if near.is_empty() => {
+                "list the workspaces with `pyro workspace list`".to_owned()
+            }
+            Self::Unknown { near, .. } => format!("did you mean {}?", near.join(" or ")),
+            Self::Expired { .. } => "create a new one, with a longer --ttl-seconds".to_owned(),
+            Self::WrongState { id, needed: "running", .. } => {
+                format!(
+                    "start it with `pyro workspace start {id}`, or go back with `pyro workspace reset {id}`"
+                )
+            }
+            Self::WrongState { id, needed: "stopped", .. } => {
+                format!("stop it with `pyro workspace stop {id}`")
+            }
+            Self::WrongState { .. } | Self::Busy { .. } => "try again in a moment".to_owned(),
+            Self::Interrupted { id } => format!("look at it with `pyro workspace status {id}`"),
+            Self::NeedsGuest { .. } => {
+                "create a workspace where `pyro doctor` says that guests run".to_owned()
+            }
+            Self::EnvironmentChanged { .. } => {
+                "create a new workspace; what is in this one can only be deleted".to_owned()
+            }
+            Self::UnknownSnapshot { existing, .. } => format!("choose one of: {}", existing.join(", ")),
+            Self::SnapshotExists { id, name } => {
+                format!("choose another name, or delete it with `pyro workspace snapshot delete {id} {name}`")
+            }
+            Self::BaselineStays { .. } => "name a snapshot of your own".to_owned(),
+            Self::NetworkPolicy { .. } => "use `off`".to_owned(),
+            Self::RefusedPath { .. } => {
+                "give a path inside /workspace, such as `src/main.py` or `/workspace/src/main.py`".to_owned()
+            }
+            Self::NotText { .. } => {
+                "export it with `pyro workspace export`, or look at it with a command".to_owned()
+            }
+            Self::HalfImported { .. } => {
+                "go back to a clean state with `pyro workspace reset`, and import again".to_owned()
+            }
+            Self::Patch(source) => return source.hint(),
+            Self::Apply(source) => return source.hint(),
+            Self::Tree(source) => return source.hint(),
+            Self::NoProgram => "set PYRO_PROGRAM to its path".to_owned(),
+            Self::StartFailed { hint, .. } => return hint.clone(),
+            Self::TooLarge { .. } => "import larger files with `pyro workspace sync push`".to_owned(),
+            Self::MalformedName { .. } | Self::MalformedSnapshotName { .. } | Self::MalformedLabel { .. } => {
+                "choose another one".to_owned()
+            }
+            Self::TooManyLabels { .. } => "take some away with --clear-label".to_owned(),
+            Self::OutOfRange { .. } => "choose a value in that range".to_owned(),
+            Self::PointlessUpdate { .. } => {
+                "give --name or --clear-name, and --label or --clear-label".to_owned()
+            }
+            Self::Supervisor { .. } => return None,
+        })
+    }
+}

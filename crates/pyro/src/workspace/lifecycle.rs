@@ -1,0 +1,107 @@
+//! Start, stop and delete.
+
+use super::access::{Turn, wrong_state};
+use super::supervisor::{self, Starting};
+use super::{WorkspaceId, WorkspaceStatus};
+use crate::store::{Record, Started, WorkspaceState};
+use crate::vm::Shape;
+use crate::{Pyro, PyroError};
+use serde::Serialize;
+use std::time::Duration;
+
+/// A workspace that is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WorkspaceDeleted {
+    /// Its id.
+    pub workspace_id: WorkspaceId,
+    /// It is gone, with its disks, snapshots and journal.
+    pub deleted: bool,
+}
+
+impl Pyro {
+    /// Starts a stopped workspace from its disk. One that runs is left as it is.
+    pub async fn start_workspace(&self, id: &WorkspaceId) -> Result<WorkspaceStatus, PyroError> {
+        let turn = self.turn(id).await?;
+        turn.record.require_guest("starting again")?;
+        if turn.record.state != WorkspaceState::Running {
+            self.progress().phase(&format!("start workspace_id={id}"));
+            self.start_stopped(&turn).await?;
+            let started = id.clone();
+            self.transact(move |store| Record::touch(store, &started)).await?;
+        }
+        drop(turn);
+        self.status_workspace(id).await
+    }
+
+    /// Stops a running workspace: its processes end, its file systems are flushed, its disk stays.
+    pub async fn stop_workspace(&self, id: &WorkspaceId) -> Result<WorkspaceStatus, PyroError> {
+        let turn = self.turn(id).await?;
+        turn.record.require_guest("stopping")?;
+        if turn.record.state == WorkspaceState::Running {
+            self.progress().phase(&format!("stop workspace_id={id}"));
+            if supervisor::stop(&turn.directory).await.is_err() {
+                // A supervisor that does not answer is as stuck as its guest, and ends with it.
+                supervisor::end(&turn.directory).await?;
+                let (stopped, generation) = (id.clone(), turn.record.generation);
+                let reason = Some("it did not end when asked, and was killed");
+                self.transact(move |store| Record::set_stopped(store, &stopped, generation, reason)).await?;
+            }
+            let stopped = id.clone();
+            self.transact(move |store| Record::touch(store, &stopped)).await?;
+        }
+        drop(turn);
+        self.status_workspace(id).await
+    }
+
+    /// Removes a workspace with everything it has, in whatever state it is.
+    pub async fn delete_workspace(&self, id: &WorkspaceId) -> Result<WorkspaceDeleted, PyroError> {
+        let turn = self.turn(id).await?;
+        // From here on it does not exist for anyone, whatever happens to this process.
+        let marked = id.clone();
+        self.transact(move |store| Record::set_state(store, &marked, WorkspaceState::Deleting)).await?;
+        supervisor::end(&turn.directory).await?;
+        self.remove_workspace_files(id).await?;
+        Ok(WorkspaceDeleted { workspace_id: id.clone(), deleted: true })
+    }
+
+    /// Starts the guest of a workspace that has a disk and no guest.
+    pub(super) async fn start_stopped(&self, turn: &Turn) -> Result<Started, PyroError> {
+        let (record, directory) = (&turn.record, &turn.directory);
+        let boot = self.install_for(record).await?;
+        // The supervisor of a stopped workspace waits for its time to pass.
+        supervisor::end(directory).await?;
+        let started = Starting::spawn(self, &record.id, directory, false, boot).await?.ready().await?;
+        self.tell_start(&started);
+        Ok(started)
+    }
+
+    /// Installs what the guest of a workspace needs, where it is missing, and tells how long the guest may take to boot.
+    async fn install_for(&self, record: &Record) -> Result<Duration, PyroError> {
+        let origin = &record.origin;
+        let shape = Shape::new(&origin.environment, origin.vcpu_count, origin.mem_mib, !record.is_guest())?;
+        self.prepare_start(&shape).await?;
+        Ok(shape.boot_deadline())
+    }
+
+    pub(super) fn tell_start(&self, started: &Started) {
+        if let Some(reason) = &started.cold_start_reason {
+            self.progress().phase(&format!("cold-start reason=\"{reason}\""));
+        }
+        if started.fallback_reason.is_some() {
+            self.progress().phase("fall-back execution_mode=host_compat");
+        }
+    }
+}
+
+impl Turn {
+    /// Fails unless the workspace is in one of the two states in which it has a disk.
+    pub(super) fn require_disk(&self, operation: &'static str) -> Result<(), PyroError> {
+        self.record.require_guest(operation)?;
+        match self.record.state {
+            WorkspaceState::Running | WorkspaceState::Stopped => Ok(()),
+            WorkspaceState::Creating | WorkspaceState::Deleting => {
+                Err(wrong_state(&self.record, operation, "running"))
+            }
+        }
+    }
+}

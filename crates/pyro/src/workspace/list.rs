@@ -1,0 +1,73 @@
+//! All workspaces at a glance. No guest is asked: one that is stuck holds up nobody here.
+
+use super::WorkspaceId;
+use crate::store::{Record, WorkspaceState};
+use crate::{Pyro, PyroError};
+use jiff::Timestamp;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// The workspaces of this user, the most recently active one first.
+#[derive(Debug, Clone, Serialize)]
+pub struct WorkspaceList {
+    /// How many.
+    pub count: usize,
+    /// Which.
+    pub workspaces: Vec<WorkspaceListEntry>,
+}
+
+/// One workspace at a glance.
+#[derive(Debug, Clone, Serialize)]
+pub struct WorkspaceListEntry {
+    /// Its id.
+    pub workspace_id: WorkspaceId,
+    /// Its name, where it has one.
+    pub name: Option<String>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Name of its environment.
+    pub environment: String,
+    /// `creating`, `running`, `stopped`.
+    pub state: WorkspaceState,
+    /// Why it is stopped, where nobody asked for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_reason: Option<String>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it will be gone.
+    pub expires_at: Timestamp,
+    /// When something was last done to it.
+    pub last_activity_at: Timestamp,
+    /// Services defined.
+    pub service_count: usize,
+    /// Services that run.
+    pub running_service_count: usize,
+}
+
+impl Pyro {
+    /// All workspaces. What has expired is removed on the way, and what a crash left behind is set right.
+    pub async fn list_workspaces(&self) -> Result<WorkspaceList, PyroError> {
+        let records = self.sweep().await?;
+        let present = records
+            .into_iter()
+            .filter(|record| !record.is_expired() && record.state != WorkspaceState::Deleting);
+        let workspaces: Vec<_> = present.map(entry).collect();
+        Ok(WorkspaceList { count: workspaces.len(), workspaces })
+    }
+}
+
+fn entry(record: Record) -> WorkspaceListEntry {
+    WorkspaceListEntry {
+        workspace_id: record.id,
+        name: record.name,
+        labels: record.labels,
+        environment: record.origin.environment,
+        state: record.state,
+        stop_reason: record.stop_reason,
+        created_at: record.created_at,
+        expires_at: record.expires_at,
+        last_activity_at: record.last_activity_at,
+        service_count: 0,
+        running_service_count: 0,
+    }
+}

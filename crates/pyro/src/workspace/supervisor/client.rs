@@ -1,0 +1,172 @@
+//! Starting a supervisor, and talking to one.
+
+use super::messages::{receive, send};
+use super::{Control, ControlAnswer, GO_ON, Order, Report};
+use crate::engine::blocking;
+use crate::store::Started;
+use crate::workspace::{WorkspaceDirectory, WorkspaceError, WorkspaceId};
+use crate::{Pyro, PyroError};
+use pyro_protocol::error::ErrorKind;
+use pyro_runtime::child::{Priority, spawn_detached};
+use pyro_runtime::fs::FsError;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream as StdStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use tokio::io::{AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+/// How long a supervisor that was told to end may take.
+const END_PATIENCE: Duration = Duration::from_secs(5);
+/// How long an orderly end of a guest may take: the supervisor itself gives it less.
+const STOP_PATIENCE: Duration = Duration::from_mins(2);
+/// How long a guest may take to say that it is there.
+const PING_PATIENCE: Duration = Duration::from_secs(2);
+/// What a supervisor does besides booting its guest.
+const START_MARGIN: Duration = Duration::from_mins(2);
+
+/// A supervisor whose guest is not ready yet. Dropping it ends both.
+pub(crate) struct Starting {
+    socket: BufReader<UnixStream>,
+    patience: Duration,
+}
+
+impl Starting {
+    /// Starts the supervisor of a workspace. `boot` is how long its guest may take to boot.
+    pub(crate) async fn spawn(
+        pyro: &Pyro,
+        id: &WorkspaceId,
+        directory: &WorkspaceDirectory,
+        fill: bool,
+        boot: Duration,
+    ) -> Result<Self, PyroError> {
+        let program = pyro.settings.program.clone().ok_or(WorkspaceError::NoProgram)?;
+        let failed = |source| WorkspaceError::Supervisor { action: "started", source };
+        let (ours, theirs) = StdStream::pair().map_err(failed)?;
+        ours.set_nonblocking(true).map_err(failed)?;
+        let log = directory.log();
+        let log = File::create(&log).map_err(FsError::on("create", &log))?;
+        let mut command = Command::new(program);
+        command
+            .args(["supervise", id.as_str()])
+            .stdin(OwnedFd::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(log);
+        spawn_detached(command, Priority::Normal).map_err(failed)?;
+        let socket = BufReader::new(UnixStream::from_std(ours).map_err(failed)?);
+        // It may boot twice, when its template fails.
+        let mut starting = Self { socket, patience: boot * 2 + START_MARGIN };
+        let (dirs, templates) = (pyro.dirs().clone(), pyro.settings.templates);
+        let order = Order { dirs, templates, workspace_id: id.clone(), fill };
+        send(&mut starting.socket, &order).await.map_err(failed)?;
+        Ok(starting)
+    }
+
+    /// Waits until the guest's disk can be filled.
+    pub(crate) async fn booted(&mut self) -> Result<(), PyroError> {
+        match self.report().await? {
+            Report::Booted => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The disk is filled.
+    pub(crate) async fn go_on(&mut self) -> Result<(), PyroError> {
+        let sent = self.socket.write_all(GO_ON.as_bytes()).await;
+        Ok(sent.map_err(|source| WorkspaceError::Supervisor { action: "talked to", source })?)
+    }
+
+    /// Waits until the guest is up.
+    pub(crate) async fn ready(mut self) -> Result<Started, PyroError> {
+        match self.report().await? {
+            Report::Ready(started) => Ok(started),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn report(&mut self) -> Result<Report, PyroError> {
+        let received = timeout(self.patience, receive(&mut self.socket)).await;
+        let report = received.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        match report.map_err(|source| WorkspaceError::Supervisor { action: "heard", source })? {
+            Report::Failed { code, message, hint, log } => {
+                let kind = ErrorKind::from_code(&code).unwrap_or(ErrorKind::Host);
+                Err(WorkspaceError::StartFailed { kind, message, hint, log }.into())
+            }
+            report => Ok(report),
+        }
+    }
+}
+
+fn unexpected(report: &Report) -> PyroError {
+    let source = io::Error::other(format!("it reported {report:?} out of turn"));
+    WorkspaceError::Supervisor { action: "understood", source }.into()
+}
+
+/// Whether the guest answers. `None` when the supervisor does not.
+pub(crate) async fn is_responsive(directory: &WorkspaceDirectory) -> Option<bool> {
+    // The supervisor needs a moment beyond the guest's.
+    let asked = control(directory, Control::Ping, PING_PATIENCE * 2).await;
+    asked.ok().map(|answer| answer.orderly)
+}
+
+/// Ends the guest in an orderly way, or, where it does not end, at once. Tells which.
+pub(crate) async fn stop(directory: &WorkspaceDirectory) -> Result<bool, PyroError> {
+    let stopped = control(directory, Control::Stop, STOP_PATIENCE).await;
+    let answer = stopped.map_err(|source| WorkspaceError::Supervisor { action: "talked to", source })?;
+    Ok(answer.orderly)
+}
+
+/// Ends the supervisor, if there is one, and its guest; returns when both are gone.
+pub(crate) async fn end(directory: &WorkspaceDirectory) -> Result<(), PyroError> {
+    if !directory.is_supervised() {
+        return Ok(());
+    }
+    // One that does not listen is killed.
+    let _ended = control(directory, Control::End, END_PATIENCE).await;
+    let directory = directory.clone();
+    blocking(move || {
+        if directory.become_supervisor(END_PATIENCE).is_ok() {
+            return Ok(());
+        }
+        kill(&directory).map_err(|source| WorkspaceError::Supervisor { action: "killed", source })?;
+        directory.become_supervisor(END_PATIENCE)?;
+        Ok(())
+    })
+    .await
+}
+
+/// Kills the supervisor. Its id is its own as long as it holds its lock.
+fn kill(directory: &WorkspaceDirectory) -> io::Result<()> {
+    let pid = fs::read_to_string(directory.alive_file())?;
+    let pid = pid.trim().parse().ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
+    let process = pidfd_open(pid, PidfdFlags::empty())?;
+    if directory.is_supervised() {
+        pidfd_send_signal(&process, Signal::KILL)?;
+    }
+    Ok(())
+}
+
+async fn control(
+    directory: &WorkspaceDirectory,
+    control: Control,
+    patience: Duration,
+) -> io::Result<ControlAnswer> {
+    let answered = timeout(patience, async {
+        let mut socket = BufReader::new(connect(&directory.control_socket()).await?);
+        send(&mut socket, &control).await?;
+        receive(&mut socket).await
+    });
+    answered.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// Connects to `socket`, however long its path is.
+async fn connect(socket: &Path) -> io::Result<UnixStream> {
+    let directory = File::open(socket.parent().unwrap_or(Path::new("/")))?;
+    let name = socket.file_name().unwrap_or_default();
+    UnixStream::connect(PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd())).join(name)).await
+}

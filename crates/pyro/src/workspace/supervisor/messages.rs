@@ -1,0 +1,79 @@
+//! What a supervisor and its clients say to each other: one JSON document a line.
+
+use crate::store::Started;
+use crate::template::TemplatePolicy;
+use crate::workspace::WorkspaceId;
+use pyro_runtime::Dirs;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::io;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// Tells a supervisor whose guest waits for its disk to be filled to go on.
+pub(crate) const GO_ON: &str = "go on\n";
+
+/// Longest line. A console that is reported is far shorter.
+const MAX_LINE_BYTES: u64 = 1 << 20;
+
+/// What a supervisor is started for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Order {
+    pub(crate) dirs: Dirs,
+    pub(crate) templates: TemplatePolicy,
+    pub(crate) workspace_id: WorkspaceId,
+    /// The disk will be filled before the guest gets its root.
+    pub(crate) fill: bool,
+}
+
+/// What a supervisor reports to whoever started it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "snake_case")]
+pub(crate) enum Report {
+    /// The agent has answered, and the guest has no root yet.
+    Booted,
+    /// The guest is up.
+    Ready(Started),
+    /// It is not, and the supervisor ends.
+    Failed { code: String, message: String, hint: Option<String>, log: Option<String> },
+}
+
+/// What a supervisor can be told, at any time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Control {
+    /// Ask the guest whether it is there.
+    Ping,
+    /// End the guest in an orderly way; what it wrote is on its disk.
+    Stop,
+    /// End at once, with the guest.
+    End,
+}
+
+/// What a supervisor answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ControlAnswer {
+    /// The guest answered (ping), or ended by itself (stop).
+    pub(crate) orderly: bool,
+}
+
+/// Writes one line.
+pub(super) async fn send(
+    to: &mut (impl AsyncWrite + Unpin),
+    message: &(impl Serialize + Sync),
+) -> io::Result<()> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    to.write_all(&line).await?;
+    to.flush().await
+}
+
+/// Reads one line.
+pub(super) async fn receive<T: DeserializeOwned>(from: &mut (impl AsyncBufRead + Unpin)) -> io::Result<T> {
+    let mut line = String::new();
+    from.take(MAX_LINE_BYTES).read_line(&mut line).await?;
+    if line.is_empty() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(serde_json::from_str(&line)?)
+}

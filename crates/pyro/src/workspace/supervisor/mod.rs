@@ -1,0 +1,25 @@
+//! The supervisor: one small process for each running guest, which owns the VMM and the channel into the guest.
+//!
+//! It is started detached by whoever starts a workspace, and talks to that process over a socket that is its standard input:
+//!
+//! 1. it reads one [`Order`];
+//! 2. where the order says that the disk is to be filled, it reports [`Report::Booted`] once the agent has answered, relays
+//!    calls, and waits for [`GO_ON`];
+//! 3. it reports [`Report::Ready`], having recorded that the workspace is running, or [`Report::Failed`].
+//!
+//! When the socket is closed before the guest is ready, nobody wants it any more, and the supervisor ends. Afterwards it
+//! serves two sockets in the workspace's directory to any number of processes: every connection to `guest.sock` is one
+//! call into the guest, relayed byte for byte; on `control.sock` each connection is one [`Control`] and its answer.
+//!
+//! It enforces the time to live, also after the guest has ended, and ends with its VMM: if it is killed, the kernel kills
+//! the VMM, and the next call of any process finds its lock released and sets the record right.
+
+mod client;
+mod footprint;
+mod messages;
+mod relay;
+mod serve;
+
+pub(crate) use client::{Starting, end, is_responsive, stop};
+pub(super) use messages::{Control, ControlAnswer, GO_ON, Order, Report};
+pub use serve::supervise;

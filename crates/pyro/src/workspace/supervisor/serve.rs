@@ -1,0 +1,381 @@
+//! The supervisor's own side.
+
+use super::messages::{receive, send};
+use super::relay::{listen, relay};
+use super::{Control, ControlAnswer, GO_ON, Order, Report};
+use crate::engine::blocking;
+use crate::store::{Record, Started, WorkspaceState};
+use crate::template::TemplatePolicy;
+use crate::vm::{Fill, MachinePlan, Running, Shape};
+use crate::workspace::{WorkspaceDirectory, WorkspaceError};
+use crate::{FetchOptions, Pyro, PyroError, Settings};
+use jiff::Timestamp;
+use pyro_protocol::error::{Diagnostic, chain};
+use pyro_runtime::Silent;
+use pyro_runtime::fs::{FsError, create_dir_all, remove_all, set_mode};
+use pyro_runtime::lock::FileLock;
+use pyro_vmm::Guest;
+use std::io::{self, Write};
+use std::os::unix::net::UnixStream as StdStream;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio::time::{sleep, timeout};
+
+/// How long the supervisor before may take to let go.
+const TAKE_OVER: Duration = Duration::from_secs(10);
+/// How long a guest may take to say that it is there.
+const PING_DEADLINE: Duration = Duration::from_secs(2);
+/// Between TERM and KILL for the guest's processes when it is stopped.
+const GRACE: Duration = Duration::from_secs(3);
+/// How long a guest may take to flush its disks and power off.
+const POWER_OFF_DEADLINE: Duration = Duration::from_mins(1);
+/// The clock may be set, or the host be asleep: the time is looked at so often.
+const LONGEST_NAP: Duration = Duration::from_secs(30);
+/// How long whoever is changing the workspace's state may take when its time has passed.
+const EXPIRY_PATIENCE: Duration = Duration::from_mins(3);
+/// Until what has expired is tried to be removed again.
+const EXPIRY_RETRY: Duration = Duration::from_secs(5);
+
+/// Supervises one workspace, as whoever is at the other end of standard input says, until it is ended or its time is up.
+/// For the hidden command `pyro supervise`; needs a process of its own.
+pub async fn supervise() -> Result<(), PyroError> {
+    let failed = |source| WorkspaceError::Supervisor { action: "started", source };
+    let (mut reader, writer) = standard_input().map_err(failed)?;
+    let order: Order = receive(&mut reader).await.map_err(failed)?;
+    let client = Client::new(reader, writer);
+    let started = tokio::select! {
+        started = Supervisor::start(order, &client) => started,
+        // Nobody waits for the guest any more.
+        () = client.gone() => return Ok(()),
+    };
+    match started {
+        Ok((supervisor, started)) => {
+            client.report(&Report::Ready(started)).await;
+            drop(client);
+            supervisor.serve().await
+        }
+        Err(error) => {
+            client.report(&failure(&error)).await;
+            Err(error)
+        }
+    }
+}
+
+fn failure(error: &PyroError) -> Report {
+    Report::Failed {
+        code: error.kind().code().to_owned(),
+        message: chain(error),
+        hint: error.hint(),
+        log: error.log().map(ToOwned::to_owned),
+    }
+}
+
+fn standard_input() -> io::Result<(BufReader<OwnedReadHalf>, OwnedWriteHalf)> {
+    let socket = StdStream::from(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?);
+    socket.set_nonblocking(true)?;
+    let (reader, writer) = UnixStream::from_std(socket)?.into_split();
+    Ok((BufReader::new(reader), writer))
+}
+
+/// Whoever started this process, until the guest is ready.
+struct Client {
+    writer: Arc<Mutex<OwnedWriteHalf>>,
+    said_go_on: Arc<Mutex<mpsc::Receiver<()>>>,
+    gone: watch::Receiver<bool>,
+}
+
+impl Client {
+    fn new(mut reader: BufReader<OwnedReadHalf>, writer: OwnedWriteHalf) -> Self {
+        let (go_on, said_go_on) = mpsc::channel(1);
+        let (leave, gone) = watch::channel(false);
+        tokio::spawn(async move {
+            let mut line = String::new();
+            while reader.read_line(&mut line).await.is_ok_and(|bytes| bytes > 0) {
+                if line == GO_ON && go_on.send(()).await.is_err() {
+                    break;
+                }
+                line.clear();
+            }
+            leave.send_replace(true);
+        });
+        Self { writer: Arc::new(Mutex::new(writer)), said_go_on: Arc::new(Mutex::new(said_go_on)), gone }
+    }
+
+    async fn gone(&self) {
+        let mut gone = self.gone.clone();
+        // The sender lives in the task that reads, until the other end is gone.
+        let _left = gone.wait_for(|gone| *gone).await;
+    }
+
+    async fn report(&self, report: &Report) {
+        // A client that is gone has ended this process, or will.
+        let _unheard = send(&mut *self.writer.lock().await, report).await;
+    }
+
+    /// What lets the client fill the disk of a guest that has no root yet.
+    fn fill(&self, guests: watch::Sender<Option<Guest>>) -> Fill {
+        let (writer, said_go_on) = (Arc::clone(&self.writer), Arc::clone(&self.said_go_on));
+        Box::new(move |guest| {
+            Box::pin(async move {
+                guests.send_replace(Some(guest));
+                let reported = send(&mut *writer.lock().await, &Report::Booted).await;
+                let heard = reported.is_ok() && said_go_on.lock().await.recv().await.is_some();
+                if heard { Ok(()) } else { Err(PyroError::Cancelled) }
+            })
+        })
+    }
+}
+
+/// A workspace's guest, once up.
+struct Supervisor {
+    pyro: Pyro,
+    record: Record,
+    shape: Shape,
+    directory: WorkspaceDirectory,
+    generation: i64,
+    running: Option<Running>,
+    guests: watch::Sender<Option<Guest>>,
+    control: UnixListener,
+    /// Held to the last moment.
+    _alive: FileLock,
+}
+
+impl Supervisor {
+    async fn start(order: Order, client: &Client) -> Result<(Self, Started), PyroError> {
+        let Order { dirs, templates, workspace_id, fill } = order;
+        let pyro = pyro(dirs, templates);
+        let id = workspace_id.clone();
+        let record = pyro.read(move |store| Record::find(store, &id)).await?;
+        let record = record.ok_or(WorkspaceError::Unknown { id: workspace_id, near: vec![] })?;
+        let directory = pyro.workspace_directory(&record.id);
+        let taking = directory.clone();
+        let alive = blocking(move || Ok(taking.become_supervisor(TAKE_OVER)?)).await?;
+        let (guests, at_present) = watch::channel(None);
+        tokio::spawn(relay(listen(&directory.guest_socket())?, at_present));
+        let control = listen(&directory.control_socket())?;
+        let fill = fill.then(|| client.fill(guests.clone()));
+        let (running, shape) = pyro.start_workspace_machine(&record, &directory, fill).await?;
+        let started = started(&running);
+        let state = if record.state == WorkspaceState::Creating {
+            WorkspaceState::Creating
+        } else {
+            WorkspaceState::Running
+        };
+        let (id, how) = (record.id.clone(), started.clone());
+        let generation = pyro.transact(move |store| Record::set_started(store, &id, state, &how)).await?;
+        let generation = generation.ok_or(WorkspaceError::Unknown { id: record.id.clone(), near: vec![] })?;
+        guests.send_replace(Some(running.guest.clone()));
+        let running = Some(running);
+        Ok((
+            Self { pyro, record, shape, directory, generation, running, guests, control, _alive: alive },
+            started,
+        ))
+    }
+
+    async fn serve(mut self) -> Result<(), PyroError> {
+        self.learn().await;
+        super::footprint::give_back();
+        let failed = |source| WorkspaceError::Supervisor { action: "told to end by a signal", source };
+        let mut asked_to_end = signal(SignalKind::terminate()).map_err(failed)?;
+        loop {
+            tokio::select! {
+                // As when the host shuts down: what the guest wrote gets to its disk.
+                _ = asked_to_end.recv() => {
+                    self.stop(Some("its supervisor was asked to end, as when the host shuts down")).await?;
+                    return Ok(());
+                }
+                exit = ended(self.running.as_ref()) => self.note_end(Some(&exit)).await?,
+                connection = self.control.accept() => {
+                    let Ok((client, _)) = connection else { continue };
+                    if self.answer(client).await? {
+                        return Ok(());
+                    }
+                }
+                () = self.nap() => {
+                    if self.record.is_expired() && self.expire().await {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// What this start has taught about the host, which nobody is to wait for.
+    async fn learn(&self) {
+        let Some(running) = &self.running else { return };
+        if let Some(unusable) = &running.no_template {
+            self.pyro.make_template_later(&self.shape, unusable);
+        }
+        if running.capabilities.isolated {
+            self.pyro.record_proof().await;
+        }
+    }
+
+    /// Sleeps until the time to live has passed, or a while.
+    async fn nap(&self) {
+        let left = self.record.expires_at.duration_since(Timestamp::now());
+        let left = Duration::try_from(left).unwrap_or_default();
+        // What has expired and could not be removed is tried again after a moment.
+        let nap = if left.is_zero() && self.running.is_none() { EXPIRY_RETRY } else { left };
+        sleep(nap.min(LONGEST_NAP)).await;
+    }
+
+    /// Does what a client says; returns whether this is the end.
+    async fn answer(&mut self, client: UnixStream) -> Result<bool, PyroError> {
+        let mut client = BufReader::new(client);
+        // Clients are pyro's own; one that says nothing must not hold up the others for long.
+        let Ok(Ok(said)) = timeout(PING_DEADLINE, receive(&mut client)).await else { return Ok(false) };
+        let orderly = match said {
+            Control::Ping => {
+                let guest = self.running.as_ref().map(|running| running.guest.clone());
+                tokio::spawn(async move {
+                    let orderly = match guest {
+                        Some(guest) => {
+                            timeout(PING_DEADLINE, guest.ping()).await.is_ok_and(|pong| pong.is_ok())
+                        }
+                        None => false,
+                    };
+                    // Whoever does not wait for the answer does not need it.
+                    let _unheard = send(&mut client, &ControlAnswer { orderly }).await;
+                });
+                return Ok(false);
+            }
+            Control::Stop => self.stop(None).await?,
+            Control::End => {
+                self.end_machine().await;
+                true
+            }
+        };
+        if said == Control::End {
+            self.remove_sockets();
+        }
+        // Whoever does not wait for the answer does not need it.
+        let _unheard = send(&mut client, &ControlAnswer { orderly }).await;
+        Ok(said == Control::End)
+    }
+
+    /// Ends the guest so that everything it wrote is on its disk. Returns false where it would not, and was killed.
+    async fn stop(&mut self, reason: Option<&str>) -> Result<bool, PyroError> {
+        let Some(running) = &self.running else { return Ok(true) };
+        let powered_off = async {
+            running.guest.sync().await?;
+            running.guest.shutdown(GRACE).await?;
+            Ok::<_, PyroError>(running.machine.wait().await)
+        };
+        let orderly = timeout(POWER_OFF_DEADLINE, powered_off).await.is_ok_and(|ended| ended.is_ok());
+        self.end_machine().await;
+        let reason = if orderly { reason } else { Some("its guest did not end when asked, and was killed") };
+        self.note_end(reason).await?;
+        Ok(orderly)
+    }
+
+    async fn end_machine(&mut self) {
+        self.guests.send_replace(None);
+        if let Some(running) = self.running.take() {
+            running.end().await;
+        }
+    }
+
+    /// The guest is gone: record it, with the reason where nobody asked for it.
+    async fn note_end(&mut self, reason: Option<&str>) -> Result<(), PyroError> {
+        self.end_machine().await;
+        let (id, generation) = (self.record.id.clone(), self.generation);
+        let reason = reason.map(ToOwned::to_owned);
+        self.pyro.transact(move |store| Record::set_stopped(store, &id, generation, reason.as_deref())).await
+    }
+
+    /// Removes the workspace, whose time has passed. What cannot be removed now is tried again.
+    async fn expire(&mut self) -> bool {
+        self.end_machine().await;
+        let (directory, id) = (self.directory.clone(), self.record.id.clone());
+        let removed = async {
+            let _turn = blocking(move || Ok(directory.lock(EXPIRY_PATIENCE)?)).await?;
+            self.pyro.remove_workspace_files(&id).await
+        };
+        match removed.await {
+            Ok(()) => true,
+            Err(error) => {
+                // Standard error is the workspace's log.
+                let _unheard = writeln!(io::stderr(), "cannot remove what has expired: {}", chain(&error));
+                !self.directory.path().exists()
+            }
+        }
+    }
+
+    fn remove_sockets(&self) {
+        for socket in [self.directory.guest_socket(), self.directory.control_socket()] {
+            // One that stays behind is replaced by the next supervisor.
+            let _left = remove_all(&socket);
+        }
+    }
+}
+
+fn pyro(dirs: pyro_runtime::Dirs, templates: TemplatePolicy) -> Pyro {
+    let program = std::env::current_exe().ok();
+    let (progress, source) = (Arc::new(Silent), FetchOptions::default());
+    Pyro::new(Settings { dirs, progress, source, templates, program })
+}
+
+/// Why the machine ended, once it has; never, where there is none.
+async fn ended(running: Option<&Running>) -> String {
+    match running {
+        Some(running) => {
+            let exit = running.machine.wait().await;
+            format!("its guest ended unexpectedly, with {}", exit.status)
+        }
+        None => std::future::pending().await,
+    }
+}
+
+fn started(running: &Running) -> Started {
+    Started {
+        engine: running.capabilities.engine.to_owned(),
+        execution_mode: running.capabilities.execution_mode.as_str().to_owned(),
+        start: running.capabilities.isolated.then_some(running.start),
+        cold_start_reason: running.no_template.as_ref().map(ToString::to_string),
+        fallback_reason: running.fallback.clone(),
+    }
+}
+
+impl Pyro {
+    /// Starts the machine of a workspace from its disk.
+    async fn start_workspace_machine(
+        &self,
+        record: &Record,
+        directory: &WorkspaceDirectory,
+        fill: Option<Fill>,
+    ) -> Result<(Running, Shape), PyroError> {
+        let origin = &record.origin;
+        let shape = Shape::new(
+            &origin.environment,
+            origin.vcpu_count,
+            origin.mem_mib,
+            origin.allow_host_compat && origin.image_digest.is_none(),
+        )?;
+        let prepared = self.prepare_start(&shape).await?;
+        if prepared.image_digest() != origin.image_digest.as_deref() {
+            let environment = origin.environment.clone();
+            return Err(WorkspaceError::EnvironmentChanged { id: record.id.clone(), environment }.into());
+        }
+        let machine = directory.machine();
+        let is_guest = origin.image_digest.is_some();
+        let place = machine.clone();
+        blocking(move || {
+            if is_guest {
+                remove_all(&place)?;
+            }
+            create_dir_all(&place)?;
+            Ok::<_, FsError>(set_mode(&place, 0o700)?).map_err(PyroError::from)
+        })
+        .await?;
+        let disk = is_guest.then(|| directory.disk());
+        let plan = MachinePlan { name: record.id.to_string(), directory: machine, disk };
+        let running = prepared.start_filled(&plan, &shape, self.progress(), fill).await?;
+        Ok((running, shape))
+    }
+}

@@ -1,0 +1,228 @@
+//! What a guest must not get away with.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use pyro_protocol::frame::FrameError;
+use pyro_protocol::limits::MAX_CHUNK_BYTES;
+use pyro_protocol::v1::reply::Reply as Answer;
+use pyro_protocol::v1::{
+    Change, ChangeKind, Data, Done, Entries, Entry, Exited, FileKind, Pong, Side, Transferred,
+};
+use pyro_vmm::VmmError;
+use pyro_vmm::guest::DiffLimits;
+use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
+
+use crate::peer::{Peer, data, entries, entry, transferred};
+
+const LIMITS: DiffLimits = DiffLimits { max_content_bytes: 8, max_total_content_bytes: 10, max_changes: 3 };
+
+/// Everything that the guest says until a diff is over.
+async fn diff(peer: &Peer) -> Result<usize, VmmError> {
+    let mut call = peer.guest().diff(LIMITS).await?;
+    let mut changes = 0;
+    while call.next().await?.is_some() {
+        changes += 1;
+    }
+    Ok(changes)
+}
+
+fn misbehaved<T>(result: Result<T, VmmError>, part: &str) {
+    match result {
+        Err(VmmError::Misbehaved { what, .. }) => assert!(what.contains(part), "{part}: {what}"),
+        Err(other) => panic!("{part}: {other:?}"),
+        Ok(_) => panic!("{part}: accepted"),
+    }
+}
+
+#[tokio::test]
+async fn a_listing_holds_what_was_asked_for() {
+    let other = |change: fn(&mut Entry)| {
+        let mut entry = entry(b"sub/file");
+        change(&mut entry);
+        vec![entries([entry]), transferred()]
+    };
+    let listed = |path| vec![entries([entry(path)]), transferred()];
+    let cases = [
+        (listed(b"sub/../x"), "path"),
+        (listed(b"../x"), "path"),
+        (listed(b"/etc/passwd"), "path"),
+        (listed(b"sub/a\0b"), "path"),
+        (listed(b"sub//file"), "path"),
+        (listed(b""), "path"),
+        (listed(&[b'n'; 5000]), "path"),
+        (listed(b"elsewhere"), "not asked for"),
+        (listed(b"subfile"), "not asked for"),
+        (listed(b"sub/deep/file"), "not asked for"),
+        (other(|entry| entry.kind = 0), "unknown kind"),
+        (other(|entry| entry.kind = 77), "unknown kind"),
+        (other(|entry| entry.mode = 0o10_0644), "mode"),
+        (other(|entry| entry.link_target = Bytes::from_static(b"x")), "link target"),
+        (other(|entry| entry.kind = FileKind::Symlink.into()), "link target"),
+        (vec![entries([entry(b"sub/a"), entry(b"sub/a")]), transferred()], "twice"),
+        (vec![entries([])], "no entries"),
+        (vec![entries([entry(b"sub/a"), entry(b"sub/b"), entry(b"sub/c")])], "more than"),
+        (vec![data(b"x")], "something else"),
+        (vec![Answer::Done(Done {})], "something else"),
+    ];
+    for (replies, part) in cases {
+        let peer = Peer::saying(replies);
+        misbehaved(peer.guest().list(b"/workspace", b"./sub/", false, 2).await, part);
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_no_longer_than_asked_for() {
+    let end = |change: fn(&mut Transferred)| {
+        let Answer::Transferred(mut end) = transferred() else { unreachable!() };
+        change(&mut end);
+        vec![data(b"x"), Answer::Transferred(end)]
+    };
+    let cases = [
+        (vec![data(b"12345")], "more than"),
+        (vec![data(b"123"), data(b"45")], "more than"),
+        (vec![data(b"")], "nothing"),
+        (vec![Answer::Exited(Exited::default())], "something else"),
+        (end(|end| end.mode = u32::MAX), "mode"),
+        (end(|end| end.stamp = None), "state"),
+    ];
+    for (replies, part) in cases {
+        let peer = Peer::saying(replies);
+        misbehaved(peer.guest().read_file(b"/workspace", b"file", 4).await, part);
+    }
+}
+
+fn side(kind: FileKind, content: Option<u64>) -> Side {
+    Side {
+        kind: kind.into(),
+        size: content.unwrap_or_default(),
+        mode: 0o644,
+        has_content: content.is_some(),
+        content_bytes: content.unwrap_or_default(),
+        ..Side::default()
+    }
+}
+
+fn added(path: &'static [u8], content: u64) -> Answer {
+    changed(path, ChangeKind::Added, None, Some(side(FileKind::File, Some(content))))
+}
+
+fn changed(path: &'static [u8], kind: ChangeKind, before: Option<Side>, after: Option<Side>) -> Answer {
+    Answer::Change(Change { path: Bytes::from_static(path), kind: kind.into(), before, after })
+}
+
+#[tokio::test]
+async fn a_change_is_one() {
+    use ChangeKind::{Added, Deleted, Modified, TypeChanged, Unspecified};
+    let file = || Some(side(FileKind::File, None));
+    let directory = || Some(side(FileKind::Directory, None));
+    let mismatched = || Some(Side { size: 9, ..side(FileKind::File, Some(1)) });
+    let odd = || Some(Side { kind: 9, ..Side::default() });
+    let cases = [
+        (vec![changed(b"../x", Added, None, file())], "path"),
+        (vec![changed(b"/x", Added, None, file())], "path"),
+        (vec![changed(b"a\0", Added, None, file())], "path"),
+        (vec![changed(b"a", Added, file(), file())], "does not fit"),
+        (vec![changed(b"a", Added, None, None)], "does not fit"),
+        (vec![changed(b"a", Deleted, None, file())], "does not fit"),
+        (vec![changed(b"a", Modified, file(), directory())], "does not fit"),
+        (vec![changed(b"a", TypeChanged, file(), file())], "does not fit"),
+        (vec![changed(b"a", Unspecified, file(), file())], "does not fit"),
+        (vec![changed(b"a", Added, None, odd())], "unknown kind"),
+        (vec![changed(b"a", Added, None, Some(side(FileKind::Directory, Some(0))))], "does not fit the file"),
+        (vec![changed(b"a", Added, None, mismatched())], "does not fit the file"),
+        (vec![added(b"a", 9)], "more content"),
+        (vec![added(b"a", u64::MAX)], "more content"),
+        (vec![added(b"a", 6), data(b"123456"), added(b"b", 5)], "more content"),
+        (vec![added(b"a", 2), data(b"123")], "another length"),
+        (vec![added(b"a", 2), data(b"")], "another length"),
+        (vec![added(b"a", 2), transferred()], "broke off"),
+        (vec![added(b"b", 0), added(b"a", 0)], "order"),
+        (vec![added(b"a", 0), added(b"a", 0)], "order"),
+        (vec![added(b"a", 0), added(b"b", 0), added(b"c", 0), added(b"d", 0)], "more changes"),
+        (vec![data(b"x")], "something else"),
+    ];
+    for (replies, part) in cases {
+        misbehaved(diff(&Peer::saying(replies)).await, part);
+    }
+}
+
+#[tokio::test]
+async fn what_has_no_end_is_cut_off() {
+    let chunk = Answer::Data(Data { data: Bytes::from(vec![0; MAX_CHUNK_BYTES]) });
+    let peer = Peer::start(move |mut caller| {
+        let chunk = chunk.clone();
+        async move { while caller.send(chunk.clone()).await {} }
+    });
+    misbehaved(peer.guest().read_file(b"/", b"file", 1 << 20).await, "more than");
+    let peer = Peer::start(|mut caller| async move {
+        let mut number = 0;
+        loop {
+            let path = |number: u64| format!("{number}-{}", "n".repeat(4000)).into();
+            let entries = (number..number + 20).map(|number| Entry { path: path(number), ..entry(b"") });
+            number += 20;
+            if !caller.send(Answer::Entries(Entries { entries: entries.collect() })).await {
+                return;
+            }
+        }
+    });
+    // The memory that paths take is bounded as well as their number.
+    misbehaved(peer.guest().list(b"/", b"", true, u64::MAX).await, "more than");
+}
+
+#[tokio::test]
+async fn a_huge_frame_is_refused_by_its_length() {
+    let peer = Peer::start(|mut caller| async move {
+        caller.stream().write_all(&[0xFF; 64]).await.unwrap();
+        while let Some(_input) = caller.input().await {}
+    });
+    let refused = peer.guest().read_file(b"/", b"file", u64::MAX).await;
+    assert!(
+        matches!(refused, Err(VmmError::Channel { source: FrameError::TooLong { .. }, .. })),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_ends_every_call() {
+    let peer = Peer::saying(Vec::new());
+    let guest = peer.guest();
+    let timed_out = |result: Result<(), VmmError>| {
+        assert!(matches!(result, Err(VmmError::CallTimeout { .. })), "{result:?}");
+    };
+    timed_out(guest.ping().await.map(|_| ()));
+    timed_out(guest.list(b"/", b"", true, 1).await.map(|_| ()));
+    timed_out(guest.read_file(b"/", b"file", 1).await.map(|_| ()));
+    timed_out(guest.write_file(b"/", b"file", 0o644, b"x").await);
+    timed_out(guest.replace(b"/", Vec::new()).await);
+    timed_out(guest.freeze(Duration::from_secs(1)).await.map(|_| ()));
+    timed_out(guest.seed().await.unwrap().finish().await.map(|_| ()));
+    timed_out(diff(&peer).await.map(|_| ()));
+    let frozen = Peer::saying(vec![Answer::Done(Done {})]);
+    timed_out(frozen.guest().freeze(Duration::from_secs(1)).await.unwrap().thaw().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trickle_ends_as_well() {
+    let peer = Peer::start(|mut caller| async move {
+        while caller.send(data(b"x")).await {
+            tokio::time::sleep(Duration::from_secs(50)).await;
+        }
+    });
+    let begun = Instant::now();
+    let result = peer.guest().read_file(b"/", b"file", u64::MAX).await;
+    assert!(matches!(result, Err(VmmError::CallTimeout { .. })), "{result:?}");
+    assert!(begun.elapsed() < Duration::from_hours(1));
+}
+
+#[tokio::test]
+async fn other_answers_are_no_acknowledgement() {
+    let peer = Peer::saying(vec![Answer::Pong(Pong::default())]);
+    let guest = peer.guest();
+    misbehaved(guest.write_file(b"/", b"file", 0o644, b"x").await, "something else");
+    misbehaved(guest.replace(b"/", Vec::new()).await, "something else");
+    misbehaved(guest.freeze(Duration::from_secs(1)).await.map(|_| ()), "something else");
+    misbehaved(guest.seed().await.unwrap().finish().await, "something else");
+    misbehaved(guest.ping().await, "something else");
+}
