@@ -22,7 +22,7 @@ use crate::agent::{Agent, Life};
 use crate::call::Call;
 use crate::channel::{Channel, shake_hands};
 use crate::fail::Fail;
-use crate::{archive, configure, diff, exec, files, freeze, transfer};
+use crate::{archive, configure, diff, exec, files, freeze};
 
 /// How long a new stream may take to send its request.
 const REQUEST_DEADLINE: Duration = Duration::from_mins(1);
@@ -153,11 +153,7 @@ async fn perform(agent: &Rc<Agent>, call: &Call, request: Result<Request, Fail>)
         Requested::Replace(request) => reply::Reply::Transferred(files::replace(agent, call, request).await?),
         Requested::Diff(request) => reply::Reply::Transferred(diff::diff(agent, call, request).await?),
         Requested::Sync(_) => {
-            transfer::offload(agent, || {
-                rustix::fs::sync();
-                Ok(())
-            })
-            .await?;
+            configure::flush(agent).await?;
             reply::Reply::Done(Done {})
         }
         Requested::Shutdown(request) => {

@@ -15,15 +15,20 @@ mod streaming;
 
 use clap::Parser;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
+
+/// How long a cancelled command may take to clean up.
+const CLEAN_UP: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let arguments = commands::Arguments::parse();
     match runtime(&arguments) {
         Ok(runtime) => {
             let status = runtime.block_on(commands::run(arguments));
-            // Whatever a cancelled command still does on a blocking thread must not hold up the exit.
-            runtime.shutdown_background();
+            // What a cancelled command does on a blocking thread ends by itself when nobody feeds it any more, and cleans up
+            // then; what does not must not hold up the exit.
+            runtime.shutdown_timeout(CLEAN_UP);
             status
         }
         Err(error) => {

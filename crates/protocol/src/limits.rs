@@ -36,7 +36,7 @@ pub const MAX_ARCHIVE_ENTRIES: u64 = 1_000_000;
 pub const MAX_ARCHIVE_BYTES: u64 = 64 * 1024 * 1024 * 1024;
 
 /// Most bytes of paths and link targets in one listing.
-pub const MAX_LIST_BYTES: u64 = 64 * 1024 * 1024;
+pub const MAX_LIST_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Most files that one replace changes.
 pub const MAX_REPLACE_FILES: usize = 10_000;

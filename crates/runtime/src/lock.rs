@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -16,10 +17,15 @@ const LONGEST_POLL: Duration = Duration::from_millis(100);
 /// An exclusive lock, held until dropped (or until the process ends, however it ends).
 #[derive(Debug)]
 pub struct FileLock {
-    _file: File,
+    file: File,
 }
 
 impl FileLock {
+    /// The locked file once more: the lock lasts until this, too, is closed, by whoever inherited it.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        Ok(self.file.try_clone()?.into())
+    }
+
     /// Takes the lock on the file at `path`, which is created and stays. `busy` is called once when another process
     /// holds it; fails with `TimedOut` when it still does after `patience`.
     pub fn acquire(path: &Path, patience: Duration, busy: &dyn Fn()) -> Result<Self, FsError> {
@@ -30,13 +36,17 @@ impl FileLock {
             .open(path)
             .map_err(FsError::on("open", path))?;
         lock_file(&file, patience, busy).map_err(FsError::on("lock", path))?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }
 
-/// Whether a living process holds the lock on the file at `path`. Asking does not get in the way of others who ask.
+/// Whether a living process holds the lock on the file at `path`; where that cannot be found out, it may. Asking does not get in
+/// the way of others who ask.
 pub fn is_held(path: &Path) -> bool {
-    File::open(path).is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared).is_err())
+    match File::open(path) {
+        Ok(file) => flock(&file, FlockOperation::NonBlockingLockShared).is_err(),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
 }
 
 /// Locks an open file, waiting at most `patience`.

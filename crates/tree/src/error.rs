@@ -121,7 +121,9 @@ impl Diagnostic for TreeError {
             Problem::Exhausted(_) => ErrorKind::Exhausted,
             Problem::Gone => ErrorKind::GuestUnavailable,
             Problem::Io { source, .. } => match Errno::from_io_error(source) {
-                Some(Errno::LOOP | Errno::XDEV | Errno::NAMETOOLONG) => ErrorKind::InvalidInput,
+                Some(Errno::LOOP | Errno::XDEV | Errno::NAMETOOLONG | Errno::NOTDIR) => {
+                    ErrorKind::InvalidInput
+                }
                 _ => kind_of_io(source),
             },
         }
@@ -144,6 +146,10 @@ impl Diagnostic for TreeError {
                     "make it accessible to the user who runs pyro, or leave it out"
                 }
                 ErrorKind::Exhausted => "free some space",
+                ErrorKind::NotFound => "name what is there",
+                _ if Errno::from_io_error(source) == Some(Errno::NOTDIR) => {
+                    "a file is where a directory should be: choose another place"
+                }
                 _ => return None,
             },
             Problem::Invalid(_) | Problem::Gone => return None,

@@ -48,8 +48,13 @@ pub fn pack_beneath(tree: &Tree, path: &Path, out: &mut impl Write) -> Result<To
         Errno::NOENT => TreeError::io("look at the path", error).at(bytes(path)),
         error => refuse_parent(error, bytes(path)),
     })?;
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    if !matches!(kind, FileType::RegularFile | FileType::Directory | FileType::Symlink) {
+        let neither = Problem::Invalid("it is neither a file, a directory nor a link");
+        return Err(TreeError::from(neither).at(bytes(path)));
+    }
     let rules = Rules { device: Some(stat.st_dev), ..Rules::default() };
-    let directory = split(path).filter(|_| FileType::from_raw_mode(stat.st_mode) != FileType::Directory);
+    let directory = split(path).filter(|_| kind != FileType::Directory);
     let Some((parent, name)) = directory else {
         let mut packer = Packer::new(tree.subtree(path)?, rules, Limits::default(), out);
         // Tells whoever unpacks it that what follows was a directory's.

@@ -17,8 +17,8 @@ use std::rc::Rc;
 use pyro_protocol::limits::MAX_CHUNK_BYTES;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, chownat, fchmod, fchown, futimens,
-    linkat, mkdirat, openat, statat, symlinkat, unlinkat, utimensat,
+    AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, chownat, fchmod, fchown, fstat,
+    futimens, linkat, mkdirat, openat, statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid, geteuid};
@@ -39,6 +39,9 @@ const MAX_HOST_DEPTH: usize = 256;
 
 /// Most bytes of names of directories that are remembered until the end.
 const MAX_REMEMBERED_BYTES: usize = 64 * 1024 * 1024;
+
+/// Most padding after an archive's end.
+const MAX_PADDING_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Who owns what is unpacked.
 #[derive(Debug, Clone, Copy)]
@@ -122,8 +125,8 @@ impl Unpacker {
             self.entry(&mut entry)?;
             io::copy(&mut entry, &mut io::sink()).map_err(TreeError::reading)?;
         }
-        // What follows an archive's end is padding; only the sender's own end says that it came whole.
-        io::copy(input, &mut io::sink()).map_err(TreeError::reading)?;
+        // Only the sender's own end says that it came whole.
+        read_padding(input)?;
         self.finish_directories()?;
         Ok((self.unpacked, self.is_directory))
     }
@@ -200,22 +203,32 @@ impl Unpacker {
         attributes: &Attributes,
         content: &mut impl Read,
     ) -> Result<(), TreeError> {
-        clear(parent, name)?;
+        // What can be said when a file is made need not be said afterwards, which costs as much again.
+        let mode = attributes.mode & (Mode::RWXU | Mode::RWXG | Mode::RWXO);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(parent, name, flags, Mode::RUSR | Mode::WUSR)
-            .map_err(|error| TreeError::io("create the file", error))?;
-        let file = File::from(file);
-        let mut length = 0;
+        let file = match openat(parent, name, flags, mode) {
+            Err(Errno::EXIST) => {
+                clear(parent, name)?;
+                openat(parent, name, flags, mode)
+            }
+            opened => opened,
+        };
+        let file = File::from(file.map_err(|error| TreeError::io("create the file", error))?);
+        let (mut length, mut written) = (0, 0);
         loop {
             let count = read_full(content, &mut self.buffer).map_err(TreeError::reading)?;
-            write_sparse(&file, &self.buffer[..count], length)
+            let end = write_sparse(&file, &self.buffer[..count], length)
                 .map_err(|error| TreeError::io("write the file", error))?;
+            written = end.unwrap_or(written);
             length += count as u64;
             if count < self.buffer.len() {
                 break;
             }
         }
-        file.set_len(length).map_err(|error| TreeError::io("write the file", error))?;
+        if written < length {
+            // It ends with a hole.
+            file.set_len(length).map_err(|error| TreeError::io("write the file", error))?;
+        }
         attributes.apply(file)
     }
 
@@ -286,12 +299,19 @@ impl Attributes {
         self.mode = self.mode & Mode::from_raw_mode(HARMLESS) | needed;
     }
 
-    /// Owner first: changing it clears the set-user bits of the mode.
+    /// Sets what is not so already. Owner first: changing it clears the set-user bits of the mode.
     fn apply(&self, file: impl AsFd) -> Result<(), TreeError> {
-        if let Some((user, group)) = self.owner {
+        let stat = fstat(&file).map_err(|error| TreeError::io("look at the file", error))?;
+        let mut mode = Mode::from_raw_mode(stat.st_mode & PERMISSIONS);
+        if let Some((user, group)) = self.owner
+            && (user.as_raw(), group.as_raw()) != (stat.st_uid, stat.st_gid)
+        {
             fchown(&file, Some(user), Some(group)).map_err(|error| TreeError::io("set the owner", error))?;
+            mode -= Mode::SUID | Mode::SGID;
         }
-        fchmod(&file, self.mode).map_err(|error| TreeError::io("set the mode", error))?;
+        if mode != self.mode {
+            fchmod(&file, self.mode).map_err(|error| TreeError::io("set the mode", error))?;
+        }
         futimens(&file, &self.times).map_err(|error| TreeError::io("set the time", error))
     }
 }
@@ -338,6 +358,28 @@ fn clear(parent: &OwnedFd, name: &OsStr) -> Result<(), TreeError> {
     }
 }
 
+/// Reads what follows the end mark. What is not zeros there would be lost silently: another archive, for one.
+pub(crate) fn read_padding(input: &mut impl Read) -> Result<(), TreeError> {
+    let mut buffer = vec![0; MAX_CHUNK_BYTES];
+    let mut total = 0;
+    loop {
+        let count = match input.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(TreeError::reading(error)),
+        };
+        if buffer[..count].iter().any(|byte| *byte != 0) {
+            let after = io::Error::new(io::ErrorKind::InvalidData, "there is data after its end mark");
+            return Err(Problem::Malformed(after).into());
+        }
+        total += count as u64;
+        if total > MAX_PADDING_BYTES {
+            return Err(Problem::Exhausted("the padding after the archive's end is over its limit").into());
+        }
+    }
+}
+
 fn link_name(entry: &Entry<'_, impl Read>) -> Vec<u8> {
     entry.link_name_bytes().unwrap_or_default().into_owned()
 }
@@ -356,18 +398,26 @@ fn read_full(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-/// Writes `content` at `offset`, without what is zeros anyway in a file that is new.
-fn write_sparse(file: &File, content: &[u8], offset: u64) -> io::Result<()> {
+/// Writes `content` at `offset`, without what is zeros anyway in a file that is new. Returns where what was written ends, if
+/// anything was.
+fn write_sparse(file: &File, content: &[u8], offset: u64) -> io::Result<Option<u64>> {
     static ZEROS: [u8; HOLE_BYTES] = [0; HOLE_BYTES];
-    let mut written = 0;
-    let mut position = 0;
+    let (mut begin, mut position, mut end) = (0, 0, None);
+    let mut write = |begin: usize, until: usize| {
+        if begin < until {
+            file.write_all_at(&content[begin..until], offset + begin as u64)?;
+            end = Some(offset + until as u64);
+        }
+        Ok::<_, io::Error>(())
+    };
     for block in content.chunks(HOLE_BYTES) {
         let next = position + block.len();
         if *block == ZEROS[..block.len()] {
-            file.write_all_at(&content[written..position], offset + written as u64)?;
-            written = next;
+            write(begin, position)?;
+            begin = next;
         }
         position = next;
     }
-    file.write_all_at(&content[written..], offset + written as u64)
+    write(begin, position)?;
+    Ok(end)
 }

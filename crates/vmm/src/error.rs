@@ -210,6 +210,13 @@ impl Diagnostic for VmmError {
             Self::Refused { kind: FailureKind::Exhausted, .. } => {
                 "give the guest more --mem-mib, or free its disk"
             }
+            Self::Refused { kind: FailureKind::UnsafePath, .. } => {
+                "name what lies in the directory itself: links in a guest are never followed from outside"
+            }
+            Self::Refused { kind: FailureKind::NotFound, .. } => "look at what is there, and name that",
+            Self::Refused { kind: FailureKind::AlreadyExists, .. } => {
+                "remove what is in the way, or name another path"
+            }
             Self::Spawn { .. } => "run `pyro runtime verify`, then `pyro runtime fetch` to repair the bundle",
             Self::Host { source, .. } if kind_of_io(source) == ErrorKind::Exhausted => {
                 "free some disk space or memory on the host and try again"

@@ -62,6 +62,7 @@ pub async fn acceleration(
 async fn boot(bundle: &Arc<Bundle>, acceleration: Acceleration, deadline: Duration) -> Result<(), VmmError> {
     let initramfs = bundle.initramfs().map_err(std::io::Error::other);
     let spec = MachineSpec {
+        lock: None,
         name: "pyro-probe".to_owned(),
         vcpus: VcpuCount::new(1)?,
         memory: MemMib::new(PROBE_MEMORY_MIB)?,

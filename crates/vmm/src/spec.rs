@@ -1,7 +1,9 @@
 //! What a machine is made of.
 
 use crate::VmmError;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Number of virtual CPUs, 1 to 32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -103,6 +105,8 @@ pub struct MachineSpec {
     pub start: Start,
     /// Existing private directory of this machine, the VMM's working directory.
     pub directory: PathBuf,
+    /// A file that the VMM holds open as long as it lives, without using it: a lock on it lasts until the VMM, too, is gone.
+    pub lock: Option<Arc<OwnedFd>>,
 }
 
 #[cfg(test)]

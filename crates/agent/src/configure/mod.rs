@@ -19,7 +19,7 @@ use crate::agent::{Agent, Life, Mode};
 use crate::call::Call;
 use crate::fail::Fail;
 use crate::power;
-use crate::transfer::receive;
+use crate::transfer::{offload, receive};
 pub use root::Rehearsal;
 
 /// What was done, and is the same in every clone of a template.
@@ -125,6 +125,19 @@ pub async fn seed(agent: &Agent, call: &Call, request: Seed) -> Result<Transferr
     .await?;
     agent.set_life(Life::Seeded);
     Ok(unpacked)
+}
+
+/// Flushes the writable disk, and fails where the disk did; without one, every file system.
+pub async fn flush(agent: &Agent) -> Result<(), Fail> {
+    let disk = agent.scratch().ok();
+    offload(agent, move || {
+        let Some(disk) = disk else {
+            rustix::fs::sync();
+            return Ok(());
+        };
+        syncfs(disk).map_err(|error| Fail::os("flush the disk", error))
+    })
+    .await
 }
 
 /// Sets the wall clock.

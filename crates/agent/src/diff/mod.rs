@@ -15,6 +15,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use pyro_protocol::WORKSPACE_DIR;
+use pyro_protocol::limits::MAX_LIST_BYTES;
 use pyro_protocol::v1::{Change, ChangeKind, Diff, FailureKind, Side, Transferred, reply};
 use pyro_tree::Tree;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
@@ -46,7 +47,8 @@ pub async fn diff(agent: &Agent, call: &Call, request: Diff) -> Result<Transferr
             after: view(&root, workspace)?,
             replaces,
         };
-        let mut sender = Sender { out, limits: request, transferred: Transferred::default() };
+        let (names_left, transferred) = (MAX_LIST_BYTES, Transferred::default());
+        let mut sender = Sender { out, limits: request, names_left, transferred };
         trees.compare(&mut sender)?;
         Ok(sender.transferred)
     })
@@ -84,6 +86,8 @@ struct Sender<'a> {
     out: &'a mut Outbound,
     /// What it still takes.
     limits: Diff,
+    /// Bytes of names that it still takes.
+    names_left: u64,
     transferred: Transferred,
 }
 
@@ -104,6 +108,7 @@ impl Report for Sender<'_> {
             before: before.as_ref().map(|node| self.side(node)),
             after: after.as_ref().map(|node| self.side(node)),
         };
+        self.count_names(&change)?;
         let announced = [&change.before, &change.after]
             .map(|side| side.as_ref().filter(|side| side.has_content).map_or(0, |side| side.content_bytes));
         self.out.send(reply::Reply::Change(change))?;
@@ -118,6 +123,17 @@ impl Report for Sender<'_> {
 }
 
 impl Sender<'_> {
+    /// Fails where the names of all changes together are over the limit.
+    fn count_names(&mut self, change: &Change) -> Result<(), Fail> {
+        let targets =
+            [&change.before, &change.after].into_iter().flatten().map(|side| side.link_target.len());
+        let names = (change.path.len() + targets.sum::<usize>()) as u64;
+        self.names_left = self.names_left.checked_sub(names).ok_or_else(|| {
+            Fail::new(FailureKind::Exhausted, "the names of all changes together are over the limit")
+        })?;
+        Ok(())
+    }
+
     fn side(&mut self, node: &Node) -> Side {
         let total = &mut self.limits.max_total_content_bytes;
         let has_content =

@@ -3,7 +3,6 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use pyro_protocol::v1::FailureKind;
 use rustix::fd::OwnedFd;
@@ -11,7 +10,8 @@ use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, Stat, fchmod, fchown, fsync, openat, renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
-use rustix::process::{Gid, Uid, geteuid, getpid};
+use rustix::process::{Gid, Uid, geteuid};
+use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::PERMISSIONS;
 use crate::fail::Fail;
@@ -30,11 +30,12 @@ pub fn replaceable(directory: &OwnedFd, name: &OsStr) -> Result<Option<Stat>, Fa
     }
 }
 
-/// A name that nothing has, for a file beside another.
+/// A name that nothing has, for a file beside another: not even what a guest before this one, on the same disk, has left.
 pub fn name_beside() -> OsString {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-    OsString::from(format!(".pyro-{}-{number}.tmp", getpid()))
+    let mut random = [0; 8];
+    // Short reads and interruptions do not happen to so few bytes.
+    let _filled = getrandom(&mut random, GetRandomFlags::empty());
+    OsString::from(format!(".pyro-{:016x}.tmp", u64::from_ne_bytes(random)))
 }
 
 /// Makes what was done to the names in `directory`, which may be open as a place to start from only, last.

@@ -62,6 +62,7 @@ fn specification(
         |path: &PathBuf, serial| Disk { path: path.clone(), serial, read_only: false, volatile: true };
     let read_only = |path: PathBuf, serial| Disk { path, serial, read_only: true, volatile: false };
     Ok(MachineSpec {
+        lock: None,
         name: format!("pyro-build-{}", recipe.slug()),
         // dpkg reads a package in one process and writes its files in another; more CPUs would have nothing to do.
         vcpus: VcpuCount::new(2).map_err(failed)?,

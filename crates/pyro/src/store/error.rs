@@ -12,6 +12,12 @@ pub enum StoreError {
     /// A record does not have the form it should.
     #[error("the store of workspaces holds a damaged record")]
     Damaged(#[from] serde_json::Error),
+    /// A time that is none.
+    #[error("the store of workspaces holds a damaged record: {milliseconds} ms are no time")]
+    Time {
+        /// What is stored.
+        milliseconds: i64,
+    },
     /// A newer version of pyro has changed the store.
     #[error("the store of workspaces has version {found}; this pyro knows versions up to {known}")]
     Newer {

@@ -17,6 +17,14 @@ pub(crate) struct NewCommand {
     pub(crate) waiter: String,
 }
 
+/// A command in the journal, as no other one before or after is named.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CommandKey {
+    key: i64,
+    /// Its number since the last reset.
+    pub(crate) sequence: u64,
+}
+
 /// How a command ended.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct CommandOutcome {
@@ -62,17 +70,17 @@ pub(crate) enum Event {
 }
 
 impl NewCommand {
-    /// Records that the command begins; returns its number.
-    pub(crate) fn insert(&self, store: &Transaction<'_>, id: &WorkspaceId) -> Result<u64, StoreError> {
-        let sequence: i64 = store.query_row(
+    /// Records that the command begins.
+    pub(crate) fn insert(&self, store: &Transaction<'_>, id: &WorkspaceId) -> Result<CommandKey, StoreError> {
+        let (key, sequence): (i64, i64) = store.query_row(
             "INSERT INTO commands (workspace_id, sequence, command, started_at, waiter, stdout, stderr) \
              VALUES (?1, (SELECT coalesce(max(sequence), 0) + 1 FROM commands WHERE workspace_id = ?1), ?2, ?3, ?4, '', '') \
-             RETURNING sequence",
+             RETURNING id, sequence",
             params![id.as_str(), serde_json::to_string(&self.command)?, milliseconds(now()), self.waiter],
-            |row| row.get(0),
+            |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
         Record::touch(store, id)?;
-        Ok(sequence.try_into().unwrap_or_default())
+        Ok(CommandKey { key, sequence: sequence.try_into().unwrap_or_default() })
     }
 }
 
@@ -82,13 +90,12 @@ impl CommandOutcome {
         &self,
         store: &Transaction<'_>,
         id: &WorkspaceId,
-        sequence: u64,
+        command: CommandKey,
         (stdout, stderr): (&str, &str),
     ) -> Result<(), StoreError> {
-        let sequence = i64::try_from(sequence).unwrap_or(i64::MAX);
         store.execute(
-            "UPDATE commands SET outcome = ?3, stdout = ?4, stderr = ?5 WHERE workspace_id = ?1 AND sequence = ?2",
-            params![id.as_str(), sequence, serde_json::to_string(self)?, stdout, stderr],
+            "UPDATE commands SET outcome = ?2, stdout = ?3, stderr = ?4 WHERE id = ?1",
+            params![command.key, serde_json::to_string(self)?, stdout, stderr],
         )?;
         Record::touch(store, id)?;
         forget_oldest(store, id)
@@ -130,7 +137,7 @@ impl CommandEntry {
             Ok(Self {
                 sequence: sequence.try_into().unwrap_or_default(),
                 command: serde_json::from_str(&command)?,
-                started_at: timestamp(started_at),
+                started_at: timestamp(started_at)?,
                 waiter,
                 outcome: outcome.as_deref().map(serde_json::from_str).transpose()?,
                 stdout,
@@ -147,7 +154,8 @@ impl Event {
             "INSERT INTO events (workspace_id, at, detail) SELECT id, ?2, ?3 FROM workspaces WHERE id = ?1",
             params![id.as_str(), milliseconds(now()), serde_json::to_string(self)?],
         )?;
-        Record::touch(store, id)
+        // An export only reads.
+        if matches!(self, Self::Exported { .. }) { Ok(()) } else { Record::touch(store, id) }
     }
 
     /// Those of one workspace, in their order.
@@ -160,7 +168,7 @@ impl Event {
         let rows = query.query_map([id.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
         rows.map(|row: rusqlite::Result<(i64, String)>| {
             let (at, detail) = row?;
-            Ok((timestamp(at), serde_json::from_str(&detail)?))
+            Ok((timestamp(at)?, serde_json::from_str(&detail)?))
         })
         .collect()
     }

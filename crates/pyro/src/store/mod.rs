@@ -11,14 +11,16 @@ mod records;
 mod snapshots;
 
 pub use error::StoreError;
-pub(crate) use journal::{CommandEntry, CommandOutcome, Event, NewCommand};
+pub(crate) use journal::{CommandEntry, CommandKey, CommandOutcome, Event, NewCommand};
 pub use records::WorkspaceState;
 pub(crate) use records::{NewWorkspace, Origin, Record, Started};
 pub(crate) use snapshots::SnapshotRow;
 
 use crate::engine::blocking;
+use crate::workspace::WorkspaceId;
 use crate::{Pyro, PyroError};
 use jiff::Timestamp;
+use pyro_protocol::error::chain;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -75,6 +77,14 @@ impl Pyro {
         blocking(move || Ok(store.transact(work)?)).await
     }
 
+    /// Records what was done in a workspace. It is done; where it cannot be recorded, that is all there is to say.
+    pub(crate) async fn note(&self, id: &WorkspaceId, event: Event) {
+        let id = id.clone();
+        if let Err(error) = self.transact(move |store| event.insert(store, &id)).await {
+            self.progress().phase(&format!("not-recorded reason=\"{}\"", chain(&error)));
+        }
+    }
+
     /// Runs `work`, which only reads, on one state of the store.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
@@ -91,11 +101,12 @@ fn milliseconds(time: Timestamp) -> i64 {
 }
 
 /// A stored time.
-fn timestamp(milliseconds: i64) -> Timestamp {
-    Timestamp::from_millisecond(milliseconds).unwrap_or_default()
+fn timestamp(milliseconds: i64) -> Result<Timestamp, StoreError> {
+    Timestamp::from_millisecond(milliseconds).map_err(|_| StoreError::Time { milliseconds })
 }
 
 /// Now, as exactly as times are stored.
 pub(crate) fn now() -> Timestamp {
-    timestamp(milliseconds(Timestamp::now()))
+    let now = Timestamp::now();
+    timestamp(milliseconds(now)).unwrap_or(now)
 }

@@ -2,9 +2,11 @@
 
 use super::error::StoreError;
 use crate::PyroError;
-use pyro_runtime::fs::{create_dir_all, set_mode};
+use pyro_runtime::fs::{FsError, create_dir_all, set_mode};
 use pyro_runtime::lock::FileLock;
 use rusqlite::{Connection, TransactionBehavior};
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -25,12 +27,17 @@ pub(super) fn open(directory: &Path) -> Result<Connection, PyroError> {
     }
     // Changing the journal's mode heeds no patience of SQLite's, so openers take turns.
     let _turn = FileLock::acquire(&directory.join(LOCK), PATIENCE, &|| {})?;
-    Ok(connect(&directory.join(FILE))?)
+    let file = directory.join(FILE);
+    // Journals hold what commands printed, which is nobody else's business; SQLite gives its other files the same mode.
+    File::options().create(true).append(true).mode(0o600).open(&file).map_err(FsError::on("open", &file))?;
+    Ok(connect(&file)?)
 }
 
 fn connect(file: &Path) -> Result<Connection, StoreError> {
     let mut connection = Connection::open(file)?;
     connection.busy_timeout(BUSY_PATIENCE)?;
+    // For a new store: what journals took is given back when they go.
+    connection.pragma_update(None, "auto_vacuum", "full")?;
     // Readers and a writer do not wait for each other, and what was committed is there after a crash of the host.
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;

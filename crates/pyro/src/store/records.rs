@@ -32,15 +32,6 @@ impl WorkspaceState {
             Self::Deleting => "deleting",
         }
     }
-
-    fn parse(text: &str) -> Self {
-        match text {
-            "creating" => Self::Creating,
-            "running" => Self::Running,
-            "stopped" => Self::Stopped,
-            _ => Self::Deleting,
-        }
-    }
 }
 
 /// What a workspace was created as.
@@ -178,7 +169,8 @@ impl Record {
     ) -> Result<Option<i64>, StoreError> {
         let generation = store
             .query_row(
-                "UPDATE workspaces SET state = ?2, stop_reason = NULL, started = ?3, generation = generation + 1 \
+                "UPDATE workspaces SET state = ?2, stop_reason = NULL, pending_reset = NULL, started = ?3, \
+                 generation = generation + 1 \
                  WHERE id = ?1 AND state != 'deleting' RETURNING generation",
                 params![id.as_str(), state.as_str(), serde_json::to_string(started)?],
                 |row| row.get(0),
@@ -199,18 +191,18 @@ impl Record {
         Ok(())
     }
 
-    /// The machine of this generation is gone. Nothing happens when another one took its place.
+    /// The machine of this generation is gone. Returns false, with nothing done, when the workspace does not run on it.
     pub(crate) fn set_stopped(
         store: &Transaction<'_>,
         id: &WorkspaceId,
         generation: i64,
         reason: Option<&str>,
-    ) -> Result<(), StoreError> {
-        store.execute(
+    ) -> Result<bool, StoreError> {
+        let changed = store.execute(
             "UPDATE workspaces SET state = 'stopped', stop_reason = ?3 WHERE id = ?1 AND generation = ?2 AND state = 'running'",
             params![id.as_str(), generation, reason],
         )?;
-        Ok(())
+        Ok(changed > 0)
     }
 
     /// The disk for a reset to `snapshot` is ready: from here on the reset is completed, whatever happens.
@@ -226,7 +218,7 @@ impl Record {
         Ok(())
     }
 
-    /// The disk is in place: what was known of the time before is forgotten.
+    /// The disk is in place: what was known of the time before is forgotten. The reset stays pending until the guest is up.
     pub(crate) fn finish_reset(store: &Transaction<'_>, id: &WorkspaceId) -> Result<(), StoreError> {
         for table in ["commands", "events"] {
             store.execute(&format!("DELETE FROM {table} WHERE workspace_id = ?1"), [id.as_str()])?;
@@ -234,9 +226,15 @@ impl Record {
         let time = milliseconds(now());
         store.execute(
             "UPDATE workspaces SET state = 'stopped', stop_reason = 'it was reset, and its guest did not come up', \
-             pending_reset = NULL, reset_count = reset_count + 1, last_reset_at = ?2, last_activity_at = ?2 WHERE id = ?1",
+             pending_reset = '', reset_count = reset_count + 1, last_reset_at = ?2, last_activity_at = ?2 WHERE id = ?1",
             params![id.as_str(), time],
         )?;
+        Ok(())
+    }
+
+    /// The guest of a reset workspace did not come up: it is stopped, as the record says.
+    pub(crate) fn give_up_reset(store: &Transaction<'_>, id: &WorkspaceId) -> Result<(), StoreError> {
+        store.execute("UPDATE workspaces SET pending_reset = NULL WHERE id = ?1", [id.as_str()])?;
         Ok(())
     }
 
@@ -285,21 +283,22 @@ impl Raw {
     }
 
     fn into_record(self) -> Result<Record, StoreError> {
-        let [created_at, expires_at, last_activity_at] = self.times.map(timestamp);
+        let [created_at, expires_at, last_activity_at] = self.times;
         Ok(Record {
             id: WorkspaceId::parse(&self.id),
-            state: WorkspaceState::parse(&self.state),
+            // A state that is not known here is nothing to act upon.
+            state: serde_json::from_value(self.state.into())?,
             stop_reason: self.stop_reason,
             generation: self.generation,
             name: self.name,
             labels: serde_json::from_str(&self.labels)?,
             origin: serde_json::from_str(&self.origin)?,
             started: self.started.as_deref().map(serde_json::from_str).transpose()?,
-            created_at,
-            expires_at,
-            last_activity_at,
+            created_at: timestamp(created_at)?,
+            expires_at: timestamp(expires_at)?,
+            last_activity_at: timestamp(last_activity_at)?,
             reset_count: self.reset_count,
-            last_reset_at: self.last_reset_at.map(timestamp),
+            last_reset_at: self.last_reset_at.map(timestamp).transpose()?,
             pending_reset: self.pending_reset,
         })
     }

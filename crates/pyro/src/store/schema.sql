@@ -18,7 +18,7 @@ CREATE TABLE workspaces (
     last_activity_at INTEGER NOT NULL,
     reset_count INTEGER NOT NULL,
     last_reset_at INTEGER,
-    -- The snapshot of a reset whose disk is ready and that is not complete.
+    -- The snapshot of a reset whose disk is ready and that is not complete; empty once the disk is in place.
     pending_reset TEXT
 ) STRICT;
 
@@ -31,6 +31,8 @@ CREATE TABLE snapshots (
 ) STRICT;
 
 CREATE TABLE commands (
+    -- Never used twice: whoever is late must not be taken to mean another command.
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     workspace_id TEXT NOT NULL REFERENCES workspaces (id) ON DELETE CASCADE,
     sequence INTEGER NOT NULL,
     command TEXT NOT NULL,
@@ -41,7 +43,7 @@ CREATE TABLE commands (
     outcome TEXT,
     stdout TEXT NOT NULL,
     stderr TEXT NOT NULL,
-    PRIMARY KEY (workspace_id, sequence)
+    UNIQUE (workspace_id, sequence)
 ) STRICT;
 
 CREATE TABLE events (

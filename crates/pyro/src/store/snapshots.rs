@@ -34,15 +34,13 @@ impl SnapshotRow {
         let mut query = store.prepare(
             "SELECT name, created_at, bytes FROM snapshots WHERE workspace_id = ?1 ORDER BY created_at, name",
         )?;
-        let rows = query.query_map([id.as_str()], |row| {
-            let bytes: i64 = row.get(2)?;
-            Ok(Self {
-                name: row.get(0)?,
-                created_at: timestamp(row.get(1)?),
-                bytes: bytes.try_into().unwrap_or_default(),
-            })
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        let rows = query.query_map([id.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        rows.map(|row: rusqlite::Result<(String, i64, i64)>| {
+            let (name, created_at, bytes) = row?;
+            let created_at = timestamp(created_at)?;
+            Ok(Self { name, created_at, bytes: bytes.try_into().unwrap_or_default() })
+        })
+        .collect()
     }
 
     pub(crate) fn delete(

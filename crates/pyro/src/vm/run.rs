@@ -272,7 +272,8 @@ pub(crate) async fn execute(
                 continue;
             }
             Ok(ExecEvent::Exited(status)) => status,
-            // The guest is too busy, or unwilling, to say that the time is up. Its machine ends now in any case.
+            // The guest is too busy, or unwilling, to say that the time is up. Its machine ends now, or, where it is to stay, the
+            // command with the call, as soon as the guest comes to it.
             Err(VmmError::CallTimeout { .. }) => {
                 ExitStatus { exit_code: TIMED_OUT, timed_out: true, duration: timeout, output_cut: true }
             }

@@ -13,8 +13,9 @@ use pyro_runtime::fs::{copy_sparse, remove_all};
 use pyro_runtime::{Bundle, Progress};
 use pyro_vmm::guest::Identity;
 use pyro_vmm::host_compat::HostCompat;
-use pyro_vmm::{Capabilities, Disk, Engine, Guest, Machine, MachineSpec, MemMib, Start, VcpuCount};
+use pyro_vmm::{Capabilities, Disk, Engine, Guest, Machine, MachineSpec, MemMib, Start, VcpuCount, VmmError};
 use serde::{Deserialize, Serialize};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -87,12 +88,14 @@ pub(crate) struct MachinePlan {
     pub(crate) directory: PathBuf,
     /// Its writable disk; without one it gets an empty one that is of no use afterwards.
     pub(crate) disk: Option<PathBuf>,
+    /// What is locked as long as the machine runs.
+    pub(crate) lock: Option<Arc<OwnedFd>>,
 }
 
 impl MachinePlan {
     /// A machine whose disk goes with it.
     pub(crate) fn throwaway(id: &VmId, directory: &VmDirectory) -> Self {
-        Self { name: id.to_string(), directory: directory.path().to_owned(), disk: None }
+        Self { name: id.to_string(), directory: directory.path().to_owned(), disk: None, lock: None }
     }
 }
 
@@ -228,6 +231,10 @@ impl Prepared {
                 Ok(running) => return Ok(running),
                 // What fills the disk has failed, which is not the template's fault.
                 Err(error @ PyroError::Cancelled) => return Err(error),
+                // Nor is what is on a disk that others have written to.
+                Err(error) if plan.disk.is_some() && is_of_the_guest(&error) => {
+                    (Some(Unusable::failed(&error)), None)
+                }
                 Err(error) => (Some(Unusable::failed(&error)), Some(template)),
             },
             Some(Err(unusable)) => (Some(unusable), None),
@@ -313,6 +320,7 @@ impl Prepared {
         start: Start,
     ) -> Result<MachineSpec, PyroError> {
         let mut spec = MachineSpec {
+            lock: plan.lock.clone(),
             name: format!("pyro-{}", plan.name),
             vcpus: shape.vcpus,
             memory: shape.memory,
@@ -345,6 +353,20 @@ impl Prepared {
         }
         Ok(spec)
     }
+}
+
+/// Whether it is the guest that failed, after its agent had answered.
+fn is_of_the_guest(error: &PyroError) -> bool {
+    matches!(
+        error,
+        PyroError::Vmm(
+            VmmError::Refused { .. }
+                | VmmError::CallTimeout { .. }
+                | VmmError::DiedMidway { .. }
+                | VmmError::ChannelClosed { .. }
+                | VmmError::Misbehaved { .. }
+        )
+    )
 }
 
 fn shared(path: PathBuf, serial: &'static str) -> Disk {

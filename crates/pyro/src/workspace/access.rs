@@ -8,9 +8,11 @@ use super::{WorkspaceDirectory, WorkspaceError, WorkspaceId};
 use crate::engine::blocking;
 use crate::store::{Record, WorkspaceState};
 use crate::{Pyro, PyroError};
+use jiff::{SignedDuration, Timestamp};
 use pyro_protocol::WORKSPACE_DIR;
 use pyro_protocol::error::Diagnostic;
 use pyro_protocol::error::ErrorKind;
+use pyro_protocol::v1::FailureKind;
 use pyro_runtime::lock::FileLock;
 use pyro_vmm::guest::ArchiveOwner;
 use pyro_vmm::{ExecutionMode, Guest, VmmError};
@@ -20,6 +22,14 @@ use std::time::Duration;
 /// How long another process may take to start, reset, stop or copy the same workspace.
 const TURN_PATIENCE: Duration = Duration::from_mins(2);
 
+/// A host's file system with less room than this takes next to nothing any more.
+const FULL_BELOW_BYTES: u64 = 4 << 20;
+/// How long a list waits for a process that was killed.
+const GLANCE: Duration = Duration::from_millis(300);
+/// How long whoever ended a guest may take to record it.
+const RECORDING_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a supervisor may take to remove its workspace, once that has expired.
+const SUPERVISORS_TURN: SignedDuration = SignedDuration::from_mins(1);
 /// A running workspace, and the way into its guest.
 pub(crate) struct Session {
     pub(crate) record: Record,
@@ -99,9 +109,20 @@ impl Pyro {
         Ok(Turn { record, directory: self.workspace_directory(id), _lock: lock })
     }
 
+    /// What made a guest's disk fail: when the host has no room for what it writes, that.
+    pub(super) fn blame_host(&self, id: &WorkspaceId, error: PyroError) -> PyroError {
+        let by_disk = matches!(error, PyroError::Vmm(VmmError::Refused { kind: FailureKind::Io, .. }));
+        let free = rustix::fs::statvfs(self.workspace_directory(id).path());
+        let is_full = free.is_ok_and(|free| free.f_bavail.saturating_mul(free.f_frsize) < FULL_BELOW_BYTES);
+        if by_disk && is_full {
+            return WorkspaceError::HostFull { id: id.clone(), source: Box::new(error) }.into();
+        }
+        error
+    }
+
     /// What made a call into the guest fail: when the workspace has changed meanwhile, that.
     pub(crate) async fn explain(&self, session: &Session, error: impl Into<PyroError>) -> PyroError {
-        let error = error.into();
+        let error = self.blame_host(&session.record.id, error.into());
         let gone = match &error {
             PyroError::Vmm(VmmError::ChannelClosed { .. }) => true,
             other => other.kind() == ErrorKind::GuestUnavailable,
@@ -110,7 +131,7 @@ impl Pyro {
             return error;
         }
         let id = &session.record.id;
-        match self.workspace(id).await {
+        match self.after_the_others(id).await {
             Err(now) => now,
             Ok(now) if now.generation != session.record.generation => {
                 WorkspaceError::Interrupted { id: id.clone() }.into()
@@ -122,23 +143,85 @@ impl Pyro {
         }
     }
 
+    /// Waits until whoever takes the workspace to another state, and so may have ended its guest, has recorded that.
+    async fn after_the_others(&self, id: &WorkspaceId) -> Result<Record, PyroError> {
+        // Where it takes too long, or the workspace is gone, the record says so.
+        drop(self.lock(id, RECORDING_PATIENCE).await);
+        self.workspace(id).await
+    }
+
     /// Settles every workspace that nobody else is settling, and removes what has expired. What cannot be done now is left to
     /// the next call.
     pub(crate) async fn sweep(&self) -> Result<Vec<Record>, PyroError> {
         let records = self.read(Record::all).await?;
         let mut changed = false;
         for record in records.iter().filter(|record| self.is_unsettled(record)) {
+            let directory = self.workspace_directory(&record.id);
+            if directory.is_supervised() {
+                // What has just expired is being removed by its supervisor.
+                let overdue = Timestamp::now().duration_since(record.expires_at) > SUPERVISORS_TURN;
+                if record.is_expired() && !overdue || !self.end_abandoned(&directory).await {
+                    continue;
+                }
+            }
             if let Ok(lock) = self.lock(&record.id, Duration::ZERO).await {
                 changed |= self.settle(&record.id, lock).await.is_ok();
             }
         }
-        if changed { self.read(Record::all).await } else { Ok(records) }
+        let records = if changed { self.read(Record::all).await? } else { records };
+        self.sweep_directories(&records).await?;
+        Ok(records)
+    }
+
+    /// Kills the supervisor of a workspace that nobody takes anywhere; returns whether it is gone, for which nobody waits long.
+    async fn end_abandoned(&self, directory: &WorkspaceDirectory) -> bool {
+        let directory = directory.clone();
+        let ended = blocking(move || {
+            let Ok(_turn) = directory.lock(Duration::ZERO) else { return Ok(false) };
+            Ok(supervisor::kill(&directory).is_ok() && directory.wait_unsupervised(GLANCE).is_ok())
+        });
+        ended.await.unwrap_or(false)
+    }
+
+    /// Removes the files of what was never recorded: whoever made them was killed first.
+    async fn sweep_directories(&self, records: &[Record]) -> Result<(), PyroError> {
+        let (store, data, known) = (self.store().await?, self.dirs().data().to_owned(), records.len());
+        let recorded: Vec<_> = records.iter().map(|record| record.id.clone()).collect();
+        blocking(move || {
+            let entries = std::fs::read_dir(WorkspaceDirectory::parent(&data));
+            let entries: Vec<_> = entries.into_iter().flatten().flatten().collect();
+            if entries.len() <= known {
+                return Ok(());
+            }
+            for entry in entries {
+                let id = WorkspaceId::parse(&entry.file_name().to_string_lossy());
+                // Before a workspace is recorded it has no disk: what has one is somebody's, whatever the store says.
+                let directory = WorkspaceDirectory::new(&data, &id);
+                if !id.is_well_formed() || directory.disk().exists() || directory.is_supervised() {
+                    continue;
+                }
+                if recorded.contains(&id) {
+                    continue;
+                }
+                let Ok(_lock) = directory.lock(Duration::ZERO) else { continue };
+                // It may have been recorded since.
+                if store.read(|store| Record::find(store, &id))?.is_none() {
+                    // What cannot be removed now is tried again by the next call.
+                    let _left = directory.remove();
+                }
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Removes the files of a workspace and then its record. For whoever has the turn.
     pub(crate) async fn remove_workspace_files(&self, id: &WorkspaceId) -> Result<(), PyroError> {
         let marked = id.clone();
-        self.transact(move |store| Record::set_state(store, &marked, WorkspaceState::Deleting)).await?;
+        let marking =
+            self.transact(move |store| Record::set_state(store, &marked, WorkspaceState::Deleting)).await;
+        // There is room for a record once there are fewer files.
+        marking.or_else(|error| if error.kind() == ErrorKind::Exhausted { Ok(()) } else { Err(error) })?;
         let (directory, removed) = (self.workspace_directory(id), id.clone());
         blocking(move || directory.remove()).await?;
         self.transact(move |store| Record::delete(store, &removed)).await
@@ -153,18 +236,21 @@ impl Pyro {
             Err(error) if error.kind() == ErrorKind::TimedOut => {
                 Err(WorkspaceError::Busy { id: busy }.into())
             }
-            // A record without files: whoever made or removed it was killed in between.
-            Err(error) if error.kind() == ErrorKind::NotFound => blocking(move || {
-                present.create()?;
-                Ok(present.lock(Duration::ZERO)?)
-            })
-            .await
-            .map_err(|_| error.into()),
+            // A record without files: whoever removed them was killed in between.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.find_record(id).await?;
+                blocking(move || {
+                    present.create()?;
+                    Ok(present.lock(Duration::ZERO)?)
+                })
+                .await
+                .map_err(|_| error.into())
+            }
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn find_record(&self, id: &WorkspaceId) -> Result<Record, PyroError> {
+    pub(super) async fn find_record(&self, id: &WorkspaceId) -> Result<Record, PyroError> {
         let wanted = id.clone();
         let (found, others) = self
             .read(move |store| {
@@ -208,13 +294,17 @@ impl Pyro {
             supervisor::end(&directory).await?;
             return self.remove_workspace_files(&id).await;
         }
-        if record.pending_reset.is_some() {
+        if let Some(pending) = &record.pending_reset {
             supervisor::end(&directory).await?;
-            return self.complete_reset(&id).await;
+            if !pending.is_empty() {
+                self.complete_reset(&id).await?;
+            }
+            // Its guest comes up when somebody starts it.
+            return self.transact(move |store| Record::give_up_reset(store, &id)).await;
         }
         let reason = "its supervisor was killed, or the host was restarted; what its guest had not written to disk is lost";
         let generation = record.generation;
-        self.transact(move |store| Record::set_stopped(store, &id, generation, Some(reason))).await
+        self.transact(move |store| Record::set_stopped(store, &id, generation, Some(reason))).await.map(drop)
     }
 }
 
@@ -237,6 +327,16 @@ impl Record {
             return Ok(());
         }
         Err(WorkspaceError::NeedsGuest { id: self.id.clone(), operation }.into())
+    }
+
+    /// Fails unless this is the digest of the image that the workspace was created with: what its disk holds are the
+    /// differences from that.
+    pub(crate) fn require_image(&self, digest: Option<&str>) -> Result<(), PyroError> {
+        if self.origin.image_digest.as_deref() == digest {
+            return Ok(());
+        }
+        let environment = self.origin.environment.clone();
+        Err(WorkspaceError::EnvironmentChanged { id: self.id.clone(), environment }.into())
     }
 
     pub(crate) fn execution_mode(&self) -> &str {

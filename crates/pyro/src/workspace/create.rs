@@ -120,6 +120,7 @@ impl Pyro {
             Err(error) => Err(error),
         };
         if let Err(error) = filled {
+            let error = self.blame_host(&id, error);
             creation.undo().await;
             return Err(error);
         }
@@ -196,8 +197,7 @@ impl Creation {
     async fn begin(pyro: &Pyro, workspace: NewWorkspace) -> Result<Self, PyroError> {
         let (store, directory) = (pyro.store().await?, pyro.workspace_directory(&workspace.id));
         blocking(move || {
-            directory.create()?;
-            let lock = directory.lock(Duration::ZERO)?;
+            let lock = directory.create_locked()?;
             let is_finished = false.into();
             let creation = Self { store, workspace, directory, is_finished, _lock: lock };
             creation.store.transact(|store| creation.workspace.insert(store))?;
@@ -234,7 +234,7 @@ impl Drop for Creation {
             return;
         }
         // The supervisor ends because nobody is at the other end of its socket any more.
-        let ended = self.directory.become_supervisor(ABANDON_PATIENCE);
+        let ended = self.directory.wait_unsupervised(ABANDON_PATIENCE);
         if ended.is_ok() && self.directory.remove().is_ok() {
             // Where it stays, the next call of any process finds that nobody is making it, and removes it.
             let _left = self.store.transact(|store| Record::delete(store, &self.workspace.id));

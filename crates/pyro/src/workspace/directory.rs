@@ -9,6 +9,7 @@ use crate::workspace::{SnapshotName, WorkspaceId};
 use pyro_runtime::fs::{FsError, create_dir_all, remove_all, set_mode};
 use pyro_runtime::lock::{FileLock, is_held};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -93,6 +94,20 @@ impl WorkspaceDirectory {
         create_dir_all(&self.snapshots())
     }
 
+    /// Makes the directory, and takes the right to what is in it. Whoever sweeps may take it for abandoned in between.
+    pub(crate) fn create_locked(&self) -> Result<FileLock, FsError> {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        loop {
+            self.create()?;
+            match self.lock(PATIENCE) {
+                Ok(lock) if self.path.join(LOCK).exists() => return Ok(lock),
+                Err(error) if error.source.kind() != io::ErrorKind::NotFound => return Err(error),
+                // It was swept.
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+
     /// The right to take the workspace to another state. Fails with `TimedOut` when another process has it for longer than
     /// `patience`, and with `NotFound` when there is no such workspace.
     pub(crate) fn lock(&self, patience: Duration) -> Result<FileLock, FsError> {
@@ -105,6 +120,11 @@ impl WorkspaceDirectory {
         fs::write(self.alive_file(), std::process::id().to_string())
             .map_err(FsError::on("write", self.alive_file()))?;
         Ok(lock)
+    }
+
+    /// Waits until there is no supervisor.
+    pub(crate) fn wait_unsupervised(&self, patience: Duration) -> Result<(), FsError> {
+        FileLock::acquire(&self.alive_file(), patience, &|| {}).map(drop)
     }
 
     /// Whether there is a supervisor.

@@ -175,6 +175,15 @@ pub enum WorkspaceError {
         #[source]
         source: Box<crate::PyroError>,
     },
+    /// The host has no room for what the guest writes.
+    #[error("the host's disk is full, and the guest of the workspace `{id}` cannot write to its own")]
+    HostFull {
+        /// The workspace.
+        id: WorkspaceId,
+        /// What the guest said.
+        #[source]
+        source: Box<crate::PyroError>,
+    },
     /// A patch is malformed, or asks for what patches cannot.
     #[error("the patch was not applied")]
     Patch(#[from] PatchError),
@@ -237,6 +246,7 @@ impl Diagnostic for WorkspaceError {
             | Self::TooLarge { .. }
             | Self::OutOfRange { .. } => ErrorKind::InvalidInput,
             Self::HalfImported { source, .. } => source.kind(),
+            Self::HostFull { .. } => ErrorKind::Exhausted,
             Self::Patch(source) => source.kind(),
             Self::Apply(source) => source.kind(),
             Self::Tree(source) => source.kind(),
@@ -252,6 +262,7 @@ impl Diagnostic for WorkspaceError {
             }
             Self::Unknown { near, .. } => format!("did you mean {}?", near.join(" or ")),
             Self::Expired { .. } => "create a new one, with a longer --ttl-seconds".to_owned(),
+            Self::WrongState { state: "creating", .. } => "try again in a moment".to_owned(),
             Self::WrongState { id, needed: "running", .. } => {
                 format!(
                     "start it with `pyro workspace start {id}`, or go back with `pyro workspace reset {id}`"
@@ -286,6 +297,9 @@ impl Diagnostic for WorkspaceError {
             Self::Patch(source) => return source.hint(),
             Self::Apply(source) => return source.hint(),
             Self::Tree(source) => return source.hint(),
+            Self::HostFull { id, .. } => {
+                format!("free some space on the host, then go back with `pyro workspace reset {id}`")
+            }
             Self::NoProgram => "set PYRO_PROGRAM to its path".to_owned(),
             Self::StartFailed { hint, .. } => return hint.clone(),
             Self::TooLarge { .. } => "import larger files with `pyro workspace sync push`".to_owned(),

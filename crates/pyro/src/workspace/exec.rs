@@ -6,10 +6,10 @@
 use super::WorkspaceId;
 use super::access::Session;
 use crate::engine::blocking;
-use crate::store::{CommandOutcome, NewCommand, Store};
+use crate::store::{CommandKey, CommandOutcome, NewCommand, Store};
 use crate::vm::{Finished, OutputMode, check_command, execute, milliseconds, seconds};
 use crate::{Pyro, PyroError};
-use pyro_protocol::error::chain;
+use pyro_protocol::error::{Diagnostic, ErrorKind, chain};
 use serde::Serialize;
 use std::fs;
 use std::time::{Duration, Instant};
@@ -34,7 +34,7 @@ pub struct WorkspaceExec {
 pub struct WorkspaceExecResult {
     /// The workspace.
     pub workspace_id: WorkspaceId,
-    /// Its number in the journal.
+    /// Its number in the journal; 0 when it is not in there.
     pub sequence: u64,
     /// The command, as given.
     pub command: Vec<String>,
@@ -63,6 +63,9 @@ pub struct WorkspaceExecResult {
     /// Why what it wrote may not be on the workspace's disk yet, and be lost in a crash; absent when it is there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flush_error: Option<String>,
+    /// Why the journal does not say how it ended; absent when it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub journal_error: Option<String>,
 }
 
 impl Pyro {
@@ -79,7 +82,7 @@ impl Pyro {
         check_command(&exec.command)?;
         let limit = seconds("timeout_seconds", exec.timeout_seconds)?;
         let session = self.session(id, "a command").await?;
-        let entry = JournalEntry::begin(self.store().await?, id.clone(), exec.command.clone()).await?;
+        let (entry, mut journal_error) = self.begin_entry(id, &exec.command).await?;
         let argv = exec.command.iter().map(|word| word.clone().into_bytes()).collect();
         let is_captured = matches!(output, OutputMode::Capture);
         let executed = execute(&session.guest, argv, limit, output, MAX_JOURNAL_BYTES).await;
@@ -87,13 +90,38 @@ impl Pyro {
             Ok(outcome) => outcome.finish(),
             Err(error) => {
                 let error = self.explain(&session, error).await;
-                entry.interrupted(&chain(&error)).await;
+                if let Some(entry) = entry {
+                    entry.interrupted(&chain(&error)).await;
+                }
                 return Err(error);
             }
         };
-        let flush_error = flush(&session).await;
-        let sequence = entry.end(&finished).await?;
-        Ok(result(&session, sequence, exec.command, finished, is_captured, flush_error))
+        let mut sequence = 0;
+        if let Some(entry) = entry {
+            (sequence, journal_error) = entry.end(&finished).await;
+        }
+        // A guest that did not even report that the time was up does not flush either.
+        let is_stuck = finished.status.timed_out && finished.status.output_cut;
+        let flush_error =
+            if is_stuck { Some("the guest does not answer".to_owned()) } else { flush(&session).await };
+        let executed = result(&session, sequence, exec.command, finished, is_captured);
+        Ok(WorkspaceExecResult { flush_error, journal_error, ..executed })
+    }
+}
+
+impl Pyro {
+    /// Records that a command begins. A host whose disk is full keeps no journal; what the workspace holds can still be worked
+    /// with, and saved.
+    async fn begin_entry(
+        &self,
+        id: &WorkspaceId,
+        command: &[String],
+    ) -> Result<(Option<JournalEntry>, Option<String>), PyroError> {
+        match JournalEntry::begin(self.store().await?, id.clone(), command.to_vec()).await {
+            Ok(entry) => Ok((Some(entry), None)),
+            Err(error) if error.kind() == ErrorKind::Exhausted => Ok((None, Some(chain(&error)))),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -103,7 +131,6 @@ fn result(
     command: Vec<String>,
     finished: Finished,
     is_captured: bool,
-    flush_error: Option<String>,
 ) -> WorkspaceExecResult {
     let shown = |text: String| if is_captured { text } else { String::new() };
     WorkspaceExecResult {
@@ -121,7 +148,8 @@ fn result(
         timed_out: finished.status.timed_out,
         duration_ms: milliseconds(finished.status.duration),
         execution_mode: session.record.execution_mode().to_owned(),
-        flush_error,
+        flush_error: None,
+        journal_error: None,
     }
 }
 
@@ -141,7 +169,7 @@ async fn flush(session: &Session) -> Option<String> {
 struct JournalEntry {
     store: Store,
     id: WorkspaceId,
-    sequence: u64,
+    command: CommandKey,
     begun: Instant,
     is_ended: bool,
 }
@@ -150,13 +178,14 @@ impl JournalEntry {
     async fn begin(store: Store, id: WorkspaceId, command: Vec<String>) -> Result<Self, PyroError> {
         blocking(move || {
             let new = NewCommand { command, waiter: this_process() };
-            let sequence = store.transact(|store| new.insert(store, &id))?;
-            Ok(Self { store, id, sequence, begun: Instant::now(), is_ended: false })
+            let command = store.transact(|store| new.insert(store, &id))?;
+            Ok(Self { store, id, command, begun: Instant::now(), is_ended: false })
         })
         .await
     }
 
-    async fn end(self, finished: &Finished) -> Result<u64, PyroError> {
+    /// Records how the command ended; returns its number, and why that could not be recorded.
+    async fn end(self, finished: &Finished) -> (u64, Option<String>) {
         let outcome = CommandOutcome {
             exit_code: Some(finished.status.exit_code),
             timed_out: finished.status.timed_out,
@@ -167,13 +196,12 @@ impl JournalEntry {
             interrupted: None,
         };
         let (stdout, stderr) = (finished.stdout.text.clone(), finished.stderr.text.clone());
-        let sequence = self.sequence;
-        blocking(move || {
+        let sequence = self.command.sequence;
+        let recorded = blocking(move || {
             let mut entry = self;
             entry.record(&outcome, (&stdout, &stderr))
-        })
-        .await?;
-        Ok(sequence)
+        });
+        (sequence, recorded.await.err().map(|error| chain(&error)))
     }
 
     async fn interrupted(self, why: &str) {
@@ -188,7 +216,7 @@ impl JournalEntry {
 
     fn record(&mut self, outcome: &CommandOutcome, outputs: (&str, &str)) -> Result<(), PyroError> {
         self.is_ended = true;
-        Ok(self.store.transact(|store| outcome.update(store, &self.id, self.sequence, outputs))?)
+        Ok(self.store.transact(|store| outcome.update(store, &self.id, self.command, outputs))?)
     }
 }
 

@@ -46,6 +46,7 @@ impl Pyro {
         let WorkspaceExportRequest { path, output_path } = request;
         let output_path = std::path::absolute(&output_path).unwrap_or(output_path);
         let session = self.session(id, "exporting").await?;
+        self.progress().phase(&format!("export workspace_id={id}"));
         let target = output_path.clone();
         let mut destination =
             blocking(move || Ok(Destination::create(&target).map_err(WorkspaceError::from)?)).await?;
@@ -82,8 +83,7 @@ impl Pyro {
             entries: result.entry_count,
             bytes: result.bytes_written,
         };
-        let recorded = id.clone();
-        self.transact(move |store| event.insert(store, &recorded)).await?;
+        self.note(id, event).await;
         Ok(result)
     }
 }

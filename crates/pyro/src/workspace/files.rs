@@ -195,8 +195,7 @@ impl Pyro {
         if let Err(error) = written {
             return Err(self.explain(&session, error).await);
         }
-        let (recorded, event) = (id.clone(), Event::FileWritten { path: path.to_string(), bytes });
-        self.transact(move |store| event.insert(store, &recorded)).await?;
+        self.note(id, Event::FileWritten { path: path.to_string(), bytes }).await;
         Ok(WorkspaceFileWritten { workspace_id: id.clone(), path: path.to_string(), size_bytes: bytes })
     }
 }

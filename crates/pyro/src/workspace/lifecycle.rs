@@ -6,6 +6,7 @@ use super::{WorkspaceId, WorkspaceStatus};
 use crate::store::{Record, Started, WorkspaceState};
 use crate::vm::Shape;
 use crate::{Pyro, PyroError};
+use pyro_protocol::error::{Diagnostic, ErrorKind};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ impl Pyro {
         let turn = self.turn(id).await?;
         turn.record.require_guest("stopping")?;
         if turn.record.state == WorkspaceState::Running {
+            // What could not be started again is not stopped.
+            self.install_for(&turn.record).await?;
             self.progress().phase(&format!("stop workspace_id={id}"));
             if supervisor::stop(&turn.directory).await.is_err() {
                 // A supervisor that does not answer is as stuck as its guest, and ends with it.
@@ -58,7 +61,12 @@ impl Pyro {
         let turn = self.turn(id).await?;
         // From here on it does not exist for anyone, whatever happens to this process.
         let marked = id.clone();
-        self.transact(move |store| Record::set_state(store, &marked, WorkspaceState::Deleting)).await?;
+        let marking = self.transact(move |store| Record::set_state(store, &marked, WorkspaceState::Deleting));
+        if let Err(error) = marking.await
+            && error.kind() != ErrorKind::Exhausted
+        {
+            return Err(error);
+        }
         supervisor::end(&turn.directory).await?;
         self.remove_workspace_files(id).await?;
         Ok(WorkspaceDeleted { workspace_id: id.clone(), deleted: true })
@@ -75,11 +83,13 @@ impl Pyro {
         Ok(started)
     }
 
-    /// Installs what the guest of a workspace needs, where it is missing, and tells how long the guest may take to boot.
-    async fn install_for(&self, record: &Record) -> Result<Duration, PyroError> {
+    /// Installs what the guest of a workspace needs, where it is missing, and tells how long the guest may take to boot. Fails
+    /// where that is not what it was created with.
+    pub(super) async fn install_for(&self, record: &Record) -> Result<Duration, PyroError> {
         let origin = &record.origin;
         let shape = Shape::new(&origin.environment, origin.vcpu_count, origin.mem_mib, !record.is_guest())?;
-        self.prepare_start(&shape).await?;
+        let prepared = self.prepare_start(&shape).await?;
+        record.require_image(prepared.image_digest())?;
         Ok(shape.boot_deadline())
     }
 

@@ -32,6 +32,12 @@ impl WorkspaceId {
         Self(text.chars().filter(|character| !character.is_control()).take(80).collect())
     }
 
+    /// It has the form of the ids that pyro gives.
+    pub(crate) fn is_well_formed(&self) -> bool {
+        let digits = self.0.strip_prefix("ws-").unwrap_or_default();
+        digits.len() == 16 && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -9,6 +9,7 @@ use super::{MAX_TEXT_BYTES, WorkspaceError, WorkspaceId};
 use crate::store::Event;
 use crate::{Pyro, PyroError};
 use pyro_patch::{FilePatch, Kind, Patch};
+use pyro_protocol::limits::{MAX_REPLACE_BYTES, MAX_REPLACE_FILES};
 use pyro_protocol::v1::FailureKind;
 use pyro_vmm::VmmError;
 use pyro_vmm::guest::FileChange;
@@ -51,10 +52,22 @@ impl Pyro {
     ) -> Result<WorkspacePatched, PyroError> {
         let parsed = Patch::parse(patch.as_bytes()).map_err(WorkspaceError::from)?;
         let session = self.session(id, "applying a patch").await?;
+        let (files, most) = (parsed.files().len() as u64, MAX_REPLACE_FILES as u64);
+        if files > most {
+            return Err(
+                WorkspaceError::OutOfRange { what: "the number of files", max: most, given: files }.into()
+            );
+        }
         let mut changes = Vec::new();
         let mut entries = Vec::new();
+        let mut bytes = 0;
         for file in parsed.files() {
             let (change, status) = self.change(&session, file).await?;
+            bytes += change.content.as_ref().map_or(0, |(_, content)| content.len() as u64);
+            if bytes > MAX_REPLACE_BYTES {
+                let what = "what the patched files hold together";
+                return Err(WorkspaceError::TooLarge { what, bytes, max: MAX_REPLACE_BYTES }.into());
+            }
             changes.push(change);
             entries.push(PatchedFile { path: absolute(&path_of(file)), status });
         }
@@ -64,9 +77,7 @@ impl Pyro {
         let count = |status| entries.iter().filter(|entry| entry.status == status).count();
         let (added, modified, deleted) = (count("added"), count("modified"), count("deleted"));
         let [more, other, fewer] = [added, modified, deleted].map(|count| count as u64);
-        let recorded = id.clone();
-        let event = Event::PatchApplied { added: more, modified: other, deleted: fewer };
-        self.transact(move |store| event.insert(store, &recorded)).await?;
+        self.note(id, Event::PatchApplied { added: more, modified: other, deleted: fewer }).await;
         Ok(WorkspacePatched {
             workspace_id: id.clone(),
             changed: !entries.is_empty(),

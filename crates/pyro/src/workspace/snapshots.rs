@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use pyro_runtime::fs::{FsError, copy_sparse, disk_usage, remove_all};
 use pyro_vmm::Guest;
 use serde::Serialize;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -180,21 +181,34 @@ pub(super) async fn copy_frozen(
     // Thawed in time, or the copy is of no use.
     frozen.thaw().await?;
     copied?;
-    let (unfinished, to) = (unfinished.to_owned(), to.to_owned());
-    blocking(move || Ok(std::fs::rename(&unfinished, &to).map_err(FsError::on("rename", unfinished))?)).await
+    install(unfinished.to_owned(), to.to_owned()).await
 }
 
 /// Copies a disk that nobody writes to `to`, which shows up whole or not at all.
 pub(super) async fn copy_disk(disk: PathBuf, unfinished: PathBuf, to: PathBuf) -> Result<(), PyroError> {
     copy_disk_to(disk, unfinished.clone()).await?;
-    blocking(move || Ok(std::fs::rename(&unfinished, &to).map_err(FsError::on("rename", unfinished))?)).await
+    install(unfinished, to).await
 }
 
 async fn copy_disk_to(disk: PathBuf, unfinished: PathBuf) -> Result<(), PyroError> {
     blocking(move || {
         // What whoever was killed before us left.
         remove_all(&unfinished)?;
-        Ok(copy_sparse(&disk, &unfinished)?)
+        copy_sparse(&disk, &unfinished)?;
+        // A record must not claim what the host's disk does not hold.
+        let copy = File::open(&unfinished).and_then(|copy| copy.sync_data());
+        Ok(copy.map_err(FsError::on("write", unfinished))?)
+    })
+    .await
+}
+
+/// Gives a whole copy its name, for good.
+async fn install(unfinished: PathBuf, to: PathBuf) -> Result<(), PyroError> {
+    blocking(move || {
+        std::fs::rename(&unfinished, &to).map_err(FsError::on("rename", unfinished))?;
+        let directory = to.parent().unwrap_or(Path::new("/")).to_owned();
+        let synced = File::open(&directory).and_then(|directory| directory.sync_all());
+        Ok(synced.map_err(FsError::on("write", directory))?)
     })
     .await
 }

@@ -1,6 +1,6 @@
 //! A workspace, as it stands.
 
-use super::{SnapshotName, WorkspaceId, supervisor};
+use super::{SnapshotName, WorkspaceError, WorkspaceId, supervisor};
 use crate::store::{CommandEntry, Record, SnapshotRow, WorkspaceState};
 use crate::vm::StartKind;
 use crate::{Pyro, PyroError};
@@ -117,7 +117,11 @@ impl Seed {
 impl Pyro {
     /// A workspace, as it stands. Its guest is asked whether it is there, for two seconds at most.
     pub async fn status_workspace(&self, id: &WorkspaceId) -> Result<WorkspaceStatus, PyroError> {
-        let record = self.workspace(id).await?;
+        let record = match self.workspace(id).await {
+            // It can be looked at while it is being made.
+            Err(PyroError::Workspace(WorkspaceError::WrongState { .. })) => self.find_record(id).await?,
+            found => found?,
+        };
         let directory = self.workspace_directory(id);
         let guest_responsive = if record.state == WorkspaceState::Running && record.is_guest() {
             Some(supervisor::is_responsive(&directory).await.unwrap_or(false))

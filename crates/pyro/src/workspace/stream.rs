@@ -4,6 +4,7 @@ use super::WorkspaceError;
 use crate::PyroError;
 use crate::engine::blocking;
 use bytes::{Bytes, BytesMut};
+use pyro_protocol::error::{Diagnostic, ErrorKind};
 use pyro_protocol::limits::MAX_CHUNK_BYTES;
 use pyro_tree::{Limits, Source, Totals};
 use pyro_vmm::guest::{PackCall, UnpackCall};
@@ -65,8 +66,23 @@ pub(super) async fn export<T: Send + 'static>(
             }
         }
     };
-    let (unpacked, received) = tokio::join!(unpacking, receiving);
-    received.and(unpacked)
+    tokio::pin!(unpacking, receiving);
+    tokio::select! {
+        biased;
+        // Refused before its end: whether the guest goes on is of no matter.
+        unpacked = &mut unpacking => match unpacked {
+            Err(error) if error.kind() == ErrorKind::GuestUnavailable => receiving.await.and(Err(error)),
+            unpacked => unpacked,
+        },
+        received = &mut receiving => match received {
+            Ok(()) => unpacking.await,
+            Err(error) => {
+                // Its own error says only that nothing more comes.
+                let _cut = unpacking.await;
+                Err(error)
+            }
+        },
+    }
 }
 
 /// A writer whose bytes go to a call, in chunks.

@@ -45,6 +45,7 @@ impl Pyro {
         let path = source_path.clone();
         let source = blocking(move || Ok(Source::open(&path).map_err(WorkspaceError::from)?)).await?;
         let session = self.session(id, "an import").await?;
+        self.progress().phase(&format!("import workspace_id={id}"));
         let (path, owner) = (dest.relative().as_bytes(), session.archive_owner());
         let call = session.guest.unpack_beneath(&session.root, path, owner).await;
         let call = match call {
@@ -77,8 +78,7 @@ impl Pyro {
             entries: result.entry_count,
             bytes: result.bytes_written,
         };
-        let recorded = id.clone();
-        self.transact(move |store| event.insert(store, &recorded)).await?;
+        self.note(id, event).await;
         Ok(result)
     }
 }

@@ -17,6 +17,7 @@ use tar::{Archive, Entry, EntryType};
 use crate::emit::{Emitter, Meta};
 use crate::metered::{Meter, Metered};
 use crate::tree::relative;
+use crate::unpack::read_padding;
 use crate::{Limits, Problem, Totals, TreeError};
 
 /// How an archive is compressed.
@@ -31,9 +32,6 @@ const MAX_RATIO: u64 = 1000;
 
 /// Up to here the ratio does not matter.
 const RATIO_FREE_BYTES: u64 = 10 * 1024 * 1024;
-
-/// Most padding after an archive's end.
-const MAX_PADDING_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Writes the archive in `file` again, in the form that the guest takes.
 pub fn normalise(
@@ -74,29 +72,8 @@ fn rewrite(input: &mut impl Read, out: &mut impl Write, limits: Limits) -> Resul
     if meter.input_ended() {
         return Err(malformed(io::ErrorKind::UnexpectedEof, "it has no end mark, as if it was cut off"));
     }
-    read_padding(input)?;
+    read_padding(input).map_err(bombed)?;
     rewriter.emitter.finish()
-}
-
-/// Reads what follows the end mark. What is not zeros there would be lost silently: another archive, for one.
-fn read_padding(input: &mut impl Read) -> Result<(), TreeError> {
-    let mut buffer = vec![0; MAX_CHUNK_BYTES];
-    let mut total = 0;
-    loop {
-        let count = match input.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(unreadable(error)),
-        };
-        if buffer[..count].iter().any(|byte| *byte != 0) {
-            return Err(malformed(io::ErrorKind::InvalidData, "there is data after its end mark"));
-        }
-        total += count as u64;
-        if total > MAX_PADDING_BYTES {
-            return Err(Problem::Exhausted("the padding after the archive's end is over its limit").into());
-        }
-    }
 }
 
 struct Rewriter<'a, W> {

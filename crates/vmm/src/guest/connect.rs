@@ -22,7 +22,7 @@ type Opened = oneshot::Sender<yamux::Stream>;
 
 /// Streams open at once. One too many ends the connection for all, and a stream that was dropped still counts until the
 /// connection has taken note.
-const MAX_OPEN: usize = MAX_STREAMS / 4 * 3;
+pub const MAX_OPEN_CALLS: usize = MAX_STREAMS / 4 * 3;
 
 /// Opens streams on one connection.
 #[derive(Debug, Clone)]
@@ -67,7 +67,7 @@ pub(super) async fn establish(mut channel: UnixStream) -> Result<StreamOpener, V
     let connection = yamux::Connection::new(channel.compat(), config, yamux::Mode::Client);
     let (requests, waiting) = mpsc::channel(WAITING_OPENS);
     tokio::spawn(drive(connection, waiting));
-    Ok(StreamOpener::Connection(Connection { requests, open: Arc::new(Semaphore::new(MAX_OPEN)) }))
+    Ok(StreamOpener::Connection(Connection { requests, open: Arc::new(Semaphore::new(MAX_OPEN_CALLS)) }))
 }
 
 fn broken(source: io::Error) -> VmmError {

@@ -6,6 +6,7 @@ use super::untrusted::{self, FileKind};
 use super::within;
 use crate::VmmError;
 use bytes::{Bytes, BytesMut};
+use pyro_protocol::limits::MAX_LIST_BYTES;
 use pyro_protocol::v1::{self, reply::Reply, request};
 use std::cmp::Ordering;
 use std::time::Duration;
@@ -76,6 +77,7 @@ pub struct DiffCall {
     limits: DiffLimits,
     /// How much content may still come.
     content_left: u64,
+    names_left: u64,
     changes: u64,
     last: Option<Vec<u8>>,
     deadline: Instant,
@@ -93,6 +95,7 @@ impl DiffCall {
             call: Call::transfer(streams, CALL, request::Call::Diff(request)).await?,
             limits,
             content_left: limits.max_total_content_bytes,
+            names_left: MAX_LIST_BYTES,
             changes: 0,
             last: None,
             deadline: Instant::now() + TOTAL_DEADLINE,
@@ -145,6 +148,11 @@ impl DiffCall {
     /// The change without its contents, and how long they will be.
     fn checked(&mut self, change: &v1::Change) -> Result<(Change, [Option<u64>; 2]), &'static str> {
         let path = untrusted::path(&change.path)?;
+        let sides = [change.before.as_ref(), change.after.as_ref()];
+        let targets: usize = sides.iter().flatten().map(|side| side.link_target.len()).sum();
+        let names = (path.len() + targets) as u64;
+        self.names_left =
+            self.names_left.checked_sub(names).ok_or("the names of its changes are over the limit")?;
         let in_order = |last: &Vec<u8>| untrusted::order(last, &path) == Ordering::Less;
         if !self.last.as_ref().is_none_or(in_order) {
             return Err("its changes are out of order");

@@ -92,7 +92,9 @@ impl ExecCall {
             timeout_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
             stdin: request.stdin,
         };
-        let call = within(CALL, START_DEADLINE, async {
+        // A guest that is stuck costs its caller no more than the command itself may.
+        let start = START_DEADLINE.min(limit + REPORT_GRACE);
+        let call = within(CALL, start, async {
             let mut call = Call::open(streams, CALL, request::Call::Exec(message)).await?;
             match call.replies.next().await? {
                 Reply::Started(_) => Ok(call),

@@ -18,6 +18,7 @@ mod stream;
 mod transfer;
 mod untrusted;
 
+pub use connect::MAX_OPEN_CALLS;
 pub use diff::{Change, ChangeKind, DiffCall, DiffLimits, Side};
 pub use exec::{ExecCall, ExecEvent, ExecInput, ExecRequest, ExitStatus, OutputStream};
 pub use files::{FileChange, FileContent, FileEntry, FileStamp};

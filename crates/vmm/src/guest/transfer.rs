@@ -5,6 +5,11 @@ use super::stream::StreamOpener;
 use crate::VmmError;
 use bytes::Bytes;
 use pyro_protocol::v1::{self, reply::Reply, request};
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// How long a guest may take to send an archive, however steadily it does: enough for the largest one.
+const PACK_DEADLINE: Duration = Duration::from_hours(2);
 
 /// What a finished transfer moved, in the guest's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +38,7 @@ pub enum ArchiveOwner {
 /// A tar on its way out of the guest. The content is hostile; what unpacks it must say so.
 pub struct PackCall {
     call: Call,
+    deadline: Instant,
 }
 
 impl PackCall {
@@ -40,13 +46,15 @@ impl PackCall {
     pub(super) async fn start(streams: &StreamOpener, root: &[u8], path: &[u8]) -> Result<Self, VmmError> {
         let [root, path] = [root, path].map(Bytes::copy_from_slice);
         let request = request::Call::Pack(v1::Pack { path, root });
-        Ok(Self { call: Call::transfer(streams, "pack", request).await? })
+        let call = Call::transfer(streams, "pack", request).await?;
+        Ok(Self { call, deadline: Instant::now() + PACK_DEADLINE })
     }
 
     /// The next piece of the tar, or what was moved when it is whole.
     pub async fn next(&mut self) -> Result<Result<Bytes, Transferred>, VmmError> {
-        match self.call.receive().await? {
-            Reply::Data(data) => Ok(Ok(data.data)),
+        let late = VmmError::CallTimeout { call: "pack", waited: PACK_DEADLINE };
+        match timeout_at(self.deadline, self.call.receive()).await.unwrap_or(Err(late))? {
+            Reply::Data(data) if !data.data.is_empty() => Ok(Ok(data.data)),
             Reply::Transferred(transferred) => Ok(Err(transferred.into())),
             _ => Err(self.call.misbehaved("it sent something else than an archive")),
         }

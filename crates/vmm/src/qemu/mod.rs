@@ -53,7 +53,9 @@ impl Qemu {
         let channels = command::Channels { agent: &guest_end, monitor: &monitor_end, ram: ram.as_ref() };
         let command = command::build(&self.bundle, self.acceleration, &spec, &channels);
         let confinement = self.confinement(&spec);
-        let inherited = [Some(guest_end), Some(monitor_end), ram].into_iter().flatten().collect();
+        let lock = spec.lock.as_ref().map(|lock| lock.try_clone()).transpose();
+        let lock = lock.map_err(|error| VmmError::host("share a lock with the VMM", error))?;
+        let inherited = [Some(guest_end), Some(monitor_end), ram, lock].into_iter().flatten().collect();
         let process = KeptProcess::start(command, confinement, inherited).await?;
         let mut monitor = Monitor::Unopened(monitor);
         if let Start::Restore(snapshot) = &spec.start

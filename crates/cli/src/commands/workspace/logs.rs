@@ -60,7 +60,9 @@ fn output(name: &str, content: &str) -> String {
     if content.is_empty() {
         return String::new();
     }
-    let lines = content.lines().map(|line| format!("    {line}\n"));
+    // The journal is pyro's own account: what a command printed must not rewrite it on the reader's screen.
+    let safe = |line: &str| line.split('\t').map(visible).collect::<Vec<_>>().join("\t");
+    let lines = content.lines().map(|line| format!("    {}\n", safe(line)));
     format!("  {name}:\n{}", lines.collect::<String>())
 }
 

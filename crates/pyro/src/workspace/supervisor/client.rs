@@ -130,22 +130,28 @@ pub(crate) async fn end(directory: &WorkspaceDirectory) -> Result<(), PyroError>
     let _ended = control(directory, Control::End, END_PATIENCE).await;
     let directory = directory.clone();
     blocking(move || {
-        if directory.become_supervisor(END_PATIENCE).is_ok() {
+        if directory.wait_unsupervised(END_PATIENCE).is_ok() {
             return Ok(());
         }
         kill(&directory).map_err(|source| WorkspaceError::Supervisor { action: "killed", source })?;
-        directory.become_supervisor(END_PATIENCE)?;
-        Ok(())
+        Ok(directory.wait_unsupervised(END_PATIENCE)?)
     })
     .await
 }
 
-/// Kills the supervisor. Its id is its own as long as it holds its lock.
-fn kill(directory: &WorkspaceDirectory) -> io::Result<()> {
+/// Kills the supervisor, and waits for nothing. Its id is its own as long as it holds its lock.
+pub(crate) fn kill(directory: &WorkspaceDirectory) -> io::Result<()> {
     let pid = fs::read_to_string(directory.alive_file())?;
     let pid = pid.trim().parse().ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
-    let process = pidfd_open(pid, PidfdFlags::empty())?;
-    if directory.is_supervised() {
+    let process = match pidfd_open(pid, PidfdFlags::empty()) {
+        // Its VMM, which holds the lock as well, is ending with it.
+        Err(rustix::io::Errno::SRCH) => return Ok(()),
+        opened => opened?,
+    };
+    // Its id may be another process's by now.
+    let command = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero()))?;
+    let id = directory.path().file_name().unwrap_or_default().as_encoded_bytes();
+    if command.split(|byte| *byte == 0).any(|word| word == id) {
         pidfd_send_signal(&process, Signal::KILL)?;
     }
     Ok(())

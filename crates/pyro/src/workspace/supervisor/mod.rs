@@ -20,6 +20,6 @@ mod messages;
 mod relay;
 mod serve;
 
-pub(crate) use client::{Starting, end, is_responsive, stop};
+pub(crate) use client::{Starting, end, is_responsive, kill, stop};
 pub(super) use messages::{Control, ControlAnswer, GO_ON, Order, Report};
 pub use serve::supervise;

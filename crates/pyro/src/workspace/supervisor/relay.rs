@@ -1,7 +1,9 @@
 //! The sockets in a workspace's directory.
 
+use super::serve::BREATHER;
 use pyro_runtime::fs::{FsError, remove_all};
 use pyro_vmm::Guest;
+use pyro_vmm::guest::MAX_OPEN_CALLS;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -9,8 +11,9 @@ use std::sync::Arc;
 use tokio::net::UnixListener;
 use tokio::sync::{Semaphore, watch};
 
-/// Calls into the guest at the same time; further ones wait to be accepted.
-const MAX_CALLS: usize = 200;
+/// Calls of others into the guest at the same time; further ones wait to be accepted. The supervisor's own, which stop the
+/// guest, always find room.
+const MAX_CALLS: usize = MAX_OPEN_CALLS - 64;
 
 /// Listens at `socket`, however long its path is, in place of whoever did before.
 pub(super) fn listen(socket: &Path) -> Result<UnixListener, FsError> {
@@ -29,7 +32,7 @@ pub(super) async fn relay(listener: UnixListener, guest: watch::Receiver<Option<
         let Ok(permit) = Arc::clone(&calls).acquire_owned().await else { return };
         let Ok((client, _)) = listener.accept().await else {
             // Too many open files: those who have some will close them.
-            tokio::task::yield_now().await;
+            tokio::time::sleep(BREATHER).await;
             continue;
         };
         let guest = guest.borrow().clone();

@@ -7,15 +7,16 @@ use crate::engine::blocking;
 use crate::store::{Record, Started, WorkspaceState};
 use crate::template::TemplatePolicy;
 use crate::vm::{Fill, MachinePlan, Running, Shape};
-use crate::workspace::{WorkspaceDirectory, WorkspaceError};
+use crate::workspace::{WorkspaceDirectory, WorkspaceError, WorkspaceId};
 use crate::{FetchOptions, Pyro, PyroError, Settings};
 use jiff::Timestamp;
 use pyro_protocol::error::{Diagnostic, chain};
 use pyro_runtime::Silent;
 use pyro_runtime::fs::{FsError, create_dir_all, remove_all, set_mode};
 use pyro_runtime::lock::FileLock;
-use pyro_vmm::Guest;
+use pyro_vmm::{Guest, VmmError};
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,8 +37,8 @@ const GRACE: Duration = Duration::from_secs(3);
 const POWER_OFF_DEADLINE: Duration = Duration::from_mins(1);
 /// The clock may be set, or the host be asleep: the time is looked at so often.
 const LONGEST_NAP: Duration = Duration::from_secs(30);
-/// How long whoever is changing the workspace's state may take when its time has passed.
-const EXPIRY_PATIENCE: Duration = Duration::from_mins(3);
+/// Until a connection that could not be accepted is tried again.
+pub(super) const BREATHER: Duration = Duration::from_millis(50);
 /// Until what has expired is tried to be removed again.
 const EXPIRY_RETRY: Duration = Duration::from_secs(5);
 
@@ -47,7 +48,7 @@ pub async fn supervise() -> Result<(), PyroError> {
     let failed = |source| WorkspaceError::Supervisor { action: "started", source };
     let (mut reader, writer) = standard_input().map_err(failed)?;
     let order: Order = receive(&mut reader).await.map_err(failed)?;
-    let client = Client::new(reader, writer);
+    let (client, id) = (Client::new(reader, writer), order.workspace_id.clone());
     let started = tokio::select! {
         started = Supervisor::start(order, &client) => started,
         // Nobody waits for the guest any more.
@@ -60,17 +61,25 @@ pub async fn supervise() -> Result<(), PyroError> {
             supervisor.serve().await
         }
         Err(error) => {
-            client.report(&failure(&error)).await;
+            client.report(&failure(&id, &error)).await;
             Err(error)
         }
     }
 }
 
-fn failure(error: &PyroError) -> Report {
+fn failure(id: &WorkspaceId, error: &PyroError) -> Report {
+    // What configures a guest fails because of what is on the disk, which is the workspace's own.
+    let by_disk = matches!(error, PyroError::Vmm(VmmError::Refused { call: "configure", .. }));
+    let hint = if by_disk {
+        let way_out = format!("go back with `pyro workspace reset {id}`");
+        Some(format!("what was done to its disk keeps the guest from coming up: {way_out}"))
+    } else {
+        error.hint()
+    };
     Report::Failed {
         code: error.kind().code().to_owned(),
         message: chain(error),
-        hint: error.hint(),
+        hint,
         log: error.log().map(ToOwned::to_owned),
     }
 }
@@ -159,7 +168,11 @@ impl Supervisor {
         tokio::spawn(relay(listen(&directory.guest_socket())?, at_present));
         let control = listen(&directory.control_socket())?;
         let fill = fill.then(|| client.fill(guests.clone()));
-        let (running, shape) = pyro.start_workspace_machine(&record, &directory, fill).await?;
+        let lock = alive.share().map_err(FsError::on("share the lock of", directory.alive_file()))?;
+        let machine = pyro.start_workspace_machine(&record, &directory, Arc::new(lock), fill);
+        let (running, shape) = machine.await?;
+        // Whoever reads that it runs is to reach it.
+        guests.send_replace(Some(running.guest.clone()));
         let started = started(&running);
         let state = if record.state == WorkspaceState::Creating {
             WorkspaceState::Creating
@@ -169,7 +182,6 @@ impl Supervisor {
         let (id, how) = (record.id.clone(), started.clone());
         let generation = pyro.transact(move |store| Record::set_started(store, &id, state, &how)).await?;
         let generation = generation.ok_or(WorkspaceError::Unknown { id: record.id.clone(), near: vec![] })?;
-        guests.send_replace(Some(running.guest.clone()));
         let running = Some(running);
         Ok((
             Self { pyro, record, shape, directory, generation, running, guests, control, _alive: alive },
@@ -189,9 +201,17 @@ impl Supervisor {
                     self.stop(Some("its supervisor was asked to end, as when the host shuts down")).await?;
                     return Ok(());
                 }
-                exit = ended(self.running.as_ref()) => self.note_end(Some(&exit)).await?,
+                exit = ended(self.running.as_ref()) => {
+                    if !self.note_end(Some(&exit)).await? {
+                        return Ok(());
+                    }
+                }
                 connection = self.control.accept() => {
-                    let Ok((client, _)) = connection else { continue };
+                    let Ok((client, _)) = connection else {
+                        // Too many open files: those who have some will close them.
+                        sleep(BREATHER).await;
+                        continue;
+                    };
                     if self.answer(client).await? {
                         return Ok(());
                     }
@@ -281,8 +301,9 @@ impl Supervisor {
         }
     }
 
-    /// The guest is gone: record it, with the reason where nobody asked for it.
-    async fn note_end(&mut self, reason: Option<&str>) -> Result<(), PyroError> {
+    /// The guest is gone: record it, with the reason where nobody asked for it. Returns false where the record is no longer, or
+    /// not yet, about this guest: then whoever changes it has to find that nobody supervises it.
+    async fn note_end(&mut self, reason: Option<&str>) -> Result<bool, PyroError> {
         self.end_machine().await;
         let (id, generation) = (self.record.id.clone(), self.generation);
         let reason = reason.map(ToOwned::to_owned);
@@ -294,7 +315,8 @@ impl Supervisor {
         self.end_machine().await;
         let (directory, id) = (self.directory.clone(), self.record.id.clone());
         let removed = async {
-            let _turn = blocking(move || Ok(directory.lock(EXPIRY_PATIENCE)?)).await?;
+            // Whoever has the turn may be waiting for an answer of this very process.
+            let _turn = blocking(move || Ok(directory.lock(Duration::ZERO)?)).await?;
             self.pyro.remove_workspace_files(&id).await
         };
         match removed.await {
@@ -348,6 +370,7 @@ impl Pyro {
         &self,
         record: &Record,
         directory: &WorkspaceDirectory,
+        lock: Arc<OwnedFd>,
         fill: Option<Fill>,
     ) -> Result<(Running, Shape), PyroError> {
         let origin = &record.origin;
@@ -358,10 +381,7 @@ impl Pyro {
             origin.allow_host_compat && origin.image_digest.is_none(),
         )?;
         let prepared = self.prepare_start(&shape).await?;
-        if prepared.image_digest() != origin.image_digest.as_deref() {
-            let environment = origin.environment.clone();
-            return Err(WorkspaceError::EnvironmentChanged { id: record.id.clone(), environment }.into());
-        }
+        record.require_image(prepared.image_digest())?;
         let machine = directory.machine();
         let is_guest = origin.image_digest.is_some();
         let place = machine.clone();
@@ -374,7 +394,9 @@ impl Pyro {
         })
         .await?;
         let disk = is_guest.then(|| directory.disk());
-        let plan = MachinePlan { name: record.id.to_string(), directory: machine, disk };
+        // There is a supervisor until the last one who writes to the disk is gone.
+        let lock = Some(lock);
+        let plan = MachinePlan { name: record.id.to_string(), directory: machine, disk, lock };
         let running = prepared.start_filled(&plan, &shape, self.progress(), fill).await?;
         Ok((running, shape))
     }
