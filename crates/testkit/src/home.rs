@@ -1,7 +1,7 @@
 //! One test's own directories, and the check that nothing of it is left.
 
 use crate::files::{children, sockets};
-use crate::{Process, Pyro, Suite, poll_until, processes};
+use crate::{Process, Pyro, Suite, Workspace, poll_until, processes, records};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +9,8 @@ use tempfile::TempDir;
 
 /// What pyro started has to be gone so soon after pyro itself, however that ended.
 const GONE_DEADLINE: Duration = Duration::from_secs(5);
+/// What workspaces are made from, where a test does not care.
+const ENVIRONMENT: &str = "debian:12";
 
 /// Everything that `pyro` keeps for one test. Dropping it checks that nothing is left, and removes it.
 #[derive(Debug)]
@@ -77,6 +79,40 @@ impl Home {
         self.root.path().join("state/pyro")
     }
 
+    /// pyro's data directory.
+    pub fn data(&self) -> PathBuf {
+        self.root.path().join("data/pyro")
+    }
+
+    /// A new workspace.
+    pub fn workspace(&self) -> Workspace<'_> {
+        self.workspace_with(&[])
+    }
+
+    /// A new workspace, created with `flags`.
+    pub fn workspace_with(&self, flags: &[&str]) -> Workspace<'_> {
+        Workspace::create(self, ENVIRONMENT, flags)
+    }
+
+    /// The directory of a workspace.
+    pub fn workspace_directory(&self, id: &str) -> PathBuf {
+        self.data().join("workspaces").join(id)
+    }
+
+    /// What is on the disk of workspaces, in use or left behind: their directories and records.
+    pub fn workspaces(&self) -> Vec<String> {
+        let named = |kind: &'static str| move |name: String| format!("{kind} {name}");
+        let directories = children(&self.data().join("workspaces"))
+            .into_iter()
+            .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+        let directories = directories.map(named("directory"));
+        directories.chain(records::ids(&self.store()).into_iter().map(named("record"))).collect()
+    }
+
+    fn store(&self) -> PathBuf {
+        self.data().join("workspaces.db")
+    }
+
     /// Directories of machines, in use or left behind.
     pub fn machines(&self) -> Vec<PathBuf> {
         children(&self.state().join("vms")).into_iter().filter(|path| path.is_dir()).collect()
@@ -104,6 +140,7 @@ impl Home {
         }
         let named = |kind: &'static str| move |path: PathBuf| format!("{kind} {}", path.display());
         left.extend(self.machines().into_iter().map(named("machine")));
+        left.extend(self.workspaces().into_iter().map(|left| format!("workspace: {left}")));
         left.extend(sockets(self.root.path()).into_iter().map(named("socket")));
         left.extend(children(&self.root.path().join("tmp")).into_iter().map(named("temporary file")));
         left

@@ -3,8 +3,9 @@
 //! - A [`Suite`] knows the binary and where test files may lie. What every test needs and takes minutes to make, the
 //!   runtime bundle and environments, is in one cache that all tests of a target directory share: the first test that
 //!   needs something prepares it through `pyro` itself, under its own locks, and a second run downloads nothing.
-//! - Each test has a [`Home`] of its own for everything else. When it is dropped, no process, socket, machine or
-//!   temporary file of that home may be left; one that is fails the test.
+//! - Each test has a [`Home`] of its own for everything else. When it is dropped, no process, socket, machine, workspace
+//!   or temporary file of that home may be left; one that is fails the test.
+//! - A [`Workspace`] is deleted when it is dropped, and finds the processes behind it.
 //! - A [`Pyro`] is one call of the binary: in a process group of its own, with a deadline. Nothing is ever killed that
 //!   a home did not start.
 //!
@@ -17,19 +18,22 @@ mod files;
 mod home;
 mod output;
 mod processes;
+mod records;
 mod running;
 mod small_disk;
 mod suite;
 mod wait;
+mod workspace;
 
 pub use command::Pyro;
 pub use files::{data_of, edit_json, link_tree};
 pub use home::Home;
-pub use processes::Process;
+pub use processes::{Paused, Process};
 pub use running::{Run, Running};
 pub use small_disk::SmallDisk;
 pub use suite::Suite;
 pub use wait::poll_until;
+pub use workspace::Workspace;
 
 pub use rustix::process::Signal;
 pub use serde_json::{Value, json};

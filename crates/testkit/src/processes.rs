@@ -42,10 +42,45 @@ fn contains(text: &[u8], needle: &[u8]) -> bool {
 
 impl Process {
     /// Kills it at once. That it has ended by itself is fine.
-    pub(crate) fn kill(&self) {
+    pub fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    /// Stops it until what is returned is dropped.
+    pub fn pause(&self) -> Paused {
+        self.signal(Signal::STOP);
+        Paused { process: self.clone() }
+    }
+
+    /// Whether it still runs anything: one that is ending, or waits for its parent to notice, has no memory any more.
+    pub fn is_alive(&self) -> bool {
+        fs::read(format!("/proc/{}/cmdline", self.pid)).is_ok_and(|words| !words.is_empty())
+    }
+
+    /// The process id of its parent; `None` once it has ended.
+    pub fn parent(&self) -> Option<i32> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
+        // The name, in parentheses, may hold anything; the state comes first after it.
+        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+    }
+
+    fn signal(&self, signal: Signal) {
         if let Some(pid) = Pid::from_raw(self.pid) {
-            let _ended = kill_process(pid, Signal::KILL);
+            // It may have ended.
+            let _ended = kill_process(pid, signal);
         }
+    }
+}
+
+/// A process that does nothing for a while.
+#[derive(Debug)]
+pub struct Paused {
+    process: Process,
+}
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        self.process.signal(Signal::CONT);
     }
 }
 

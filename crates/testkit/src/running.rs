@@ -57,6 +57,15 @@ impl Running {
         assert_eq!(seen, Some(true), "`{text}` never came on standard error:\n{}", self.stderr.text());
     }
 
+    /// The same for standard output, of which nothing must have been left out.
+    pub fn wait_for_stdout(&mut self, text: &str) {
+        let seen = poll_until(self.deadline.saturating_sub(self.begun.elapsed()), || {
+            let has_ended = self.stdout.has_ended();
+            if self.stdout.text().contains(text) { Some(true) } else { has_ended.then_some(false) }
+        });
+        assert_eq!(seen, Some(true), "`{text}` never came on standard output:\n{}", self.stderr.text());
+    }
+
     /// Sends a signal to the process alone.
     pub fn signal(&self, signal: Signal) {
         // That it has just ended shows in what came of it.
@@ -121,6 +130,23 @@ impl Run {
             );
         }
         self
+    }
+
+    /// Fails the test unless it took less than so many seconds.
+    #[must_use]
+    #[track_caller]
+    pub fn within(self, seconds: u64) -> Self {
+        assert!(self.elapsed < Duration::from_secs(seconds), "it took {:?}: {}", self.elapsed, self.stderr);
+        self
+    }
+
+    /// The error in the document on standard output: it has this exit status and code, and tells a way out.
+    #[track_caller]
+    pub fn refused(self, (status, code): (i32, &str)) -> Value {
+        let error = self.expect(status).json()["error"].clone();
+        assert!(error["code"] == code && error["message"].is_string(), "not `{code}`: {error:#}");
+        assert!(error["hint"].is_string(), "no way out: {error:#}");
+        error
     }
 
     /// Standard output, which has to be text.

@@ -55,10 +55,14 @@ impl SmallDisk {
         assert!(resized.is_ok_and(|status| status.success()), "it cannot be resized to {mib} MiB");
     }
 
+    /// Where it can be seen by everybody.
+    pub fn path(&self) -> PathBuf {
+        format!("/proc/{}/root{}", self.holder.id(), self.directory.display()).into()
+    }
+
     /// The names of the files on it, in order.
     pub fn files(&self) -> Vec<String> {
-        let inside = format!("/proc/{}/root{}", self.holder.id(), self.directory.display());
-        let names = children(Path::new(&inside)).into_iter();
+        let names = children(&self.path()).into_iter();
         let mut names: Vec<_> =
             names.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect();
         names.sort();

@@ -26,6 +26,7 @@ mod run;
 mod runtime;
 mod sdk;
 mod templates;
+mod workspace;
 
 use pyro_testkit::{Home, Pyro, Suite};
 

@@ -24,12 +24,15 @@ pub fn of(home: &Home) -> Pyro {
             "HOME" => Some(root.clone().into()),
             "XDG_CACHE_HOME" => Some(cache.clone().into()),
             "XDG_STATE_HOME" => Some(root.join("state").into()),
+            "XDG_DATA_HOME" => Some(root.join("data").into()),
+            "XDG_RUNTIME_DIR" => Some(root.join("run").into()),
             _ => None,
         }
     };
     let dirs = Dirs::resolve(&lookup).unwrap();
+    let program = Some(env!("CARGO_BIN_EXE_pyro").into());
     let (progress, source) = (Arc::new(Silent), FetchOptions::default());
-    Pyro::new(Settings { dirs, progress, source, templates: TemplatePolicy::Manual, program: None })
+    Pyro::new(Settings { dirs, progress, source, templates: TemplatePolicy::Manual, program })
 }
 
 pub fn block_on<T>(work: impl Future<Output = T>) -> T {

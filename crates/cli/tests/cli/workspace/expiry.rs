@@ -1,0 +1,86 @@
+//! The time to live: what has expired is gone, whether or not anybody calls.
+
+use crate::{DEBIAN, SUITE};
+use pyro_testkit::{Home, Workspace, poll_until};
+use std::time::{Duration, SystemTime};
+
+/// Time to live in these tests, and how much later everything has to be gone.
+const TTL: &str = "3";
+const GONE_DEADLINE: Duration = Duration::from_secs(10);
+
+fn short_lived(home: &Home) -> Workspace<'_> {
+    home.workspace_with(&["--ttl-seconds", TTL])
+}
+
+fn expect_nothing_left(home: &Home) {
+    let gone = poll_until(GONE_DEADLINE, || {
+        (home.workspaces().is_empty() && home.processes().is_empty()).then_some(())
+    });
+    assert!(gone.is_some(), "left: {:?} {:?}", home.workspaces(), home.processes());
+}
+
+#[test]
+fn what_has_expired_is_gone_without_anyone_calling() {
+    let home = SUITE.with(DEBIAN);
+    let (running, stopped, crashed) = (short_lived(&home), short_lived(&home), short_lived(&home));
+    stopped.call("stop", &[]).run().expect(0).text();
+    crashed.vmm().unwrap().kill();
+    assert!(home.workspaces().len() == 6, "{:?}", home.workspaces());
+    expect_nothing_left(&home);
+    for workspace in [running, stopped, crashed] {
+        for (command, status) in [("status", 1), ("start", 1), ("reset", 1), ("delete", 1)] {
+            workspace.refused(command, &[], (status, "not_found"));
+        }
+        workspace.refused("exec", &["--", "true"], (125, "not_found"));
+        workspace.forget();
+    }
+    assert_eq!(home.pyro(["workspace", "list", "--json"]).run().expect(0).json()["count"], 0);
+}
+
+#[test]
+fn a_command_ends_with_its_workspace_and_is_told_why() {
+    let home = SUITE.with(DEBIAN);
+    let workspace = short_lived(&home);
+    let run = workspace.exec(&["--timeout-seconds", "100", "--json"], "sleep 1000").run();
+    assert!(run.elapsed < GONE_DEADLINE, "{:?}", run.elapsed);
+    let error = run.refused((125, "not_found"));
+    assert!(error["message"].as_str().unwrap().contains("its time to live of 3 s has passed"), "{error}");
+    expect_nothing_left(&home);
+    workspace.forget();
+}
+
+#[test]
+fn calls_at_the_moment_of_expiry_are_answered_at_once() {
+    let home = SUITE.with(DEBIAN);
+    let workspace = short_lived(&home);
+    let gone = poll_until(GONE_DEADLINE, || {
+        let status = workspace.call("status", &["--json"]).run();
+        assert!(status.elapsed < Duration::from_secs(3), "{:?}: {:?}", status.elapsed, status.code);
+        (status.code != Some(0)).then(|| status.refused((1, "not_found")))
+    });
+    gone.expect("it expires");
+    expect_nothing_left(&home);
+    workspace.forget();
+}
+
+#[test]
+fn what_nobody_supervises_is_removed_by_the_next_call() {
+    let home = SUITE.with(DEBIAN);
+    let (named, listed) = (short_lived(&home), short_lived(&home));
+    let kept = home.workspace();
+    for workspace in [&named, &listed] {
+        workspace.supervisor().unwrap().kill();
+    }
+    assert_eq!(named.status()["state"], "stopped");
+    let created = SystemTime::now();
+    let expired =
+        poll_until(GONE_DEADLINE, || (created.elapsed().unwrap() > Duration::from_secs(4)).then_some(()));
+    assert!(expired.is_some());
+    let error = named.refused("exec", &["--", "true"], (125, "not_found"));
+    assert!(error["message"].as_str().unwrap().contains("its time to live of 3 s has passed"), "{error}");
+    let left = home.pyro(["workspace", "list", "--json"]).run().expect(0).json();
+    assert_eq!((&left["count"], &left["workspaces"][0]["workspace_id"]), (&1.into(), &kept.id().into()));
+    assert_eq!(home.workspaces().len(), 2, "{:?}", home.workspaces());
+    named.forget();
+    listed.forget();
+}
