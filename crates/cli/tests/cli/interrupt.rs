@@ -60,5 +60,5 @@ fn a_machine_is_gone_when_its_time_to_live_is_over() {
     let error = &run.json()["error"];
     assert_eq!(error["code"], "timed_out", "{error}");
     assert!(error["hint"].as_str().is_some_and(|hint| hint.contains("--ttl-seconds")), "{error}");
-    home.expect_no_process_within(Duration::from_secs(5));
+    home.expect_no_process_within(GONE_DEADLINE);
 }
