@@ -36,18 +36,29 @@ pub(super) fn open(directory: &Path) -> Result<Connection, PyroError> {
 fn connect(file: &Path) -> Result<Connection, StoreError> {
     let mut connection = Connection::open(file)?;
     connection.busy_timeout(BUSY_PATIENCE)?;
-    // For a new store: what journals took is given back when they go.
-    connection.pragma_update(None, "auto_vacuum", "full")?;
+    // A store that is up to date is opened without writing: also where there is no room to.
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version == 0 {
+        // What journals took is given back when they go.
+        connection.pragma_update(None, "auto_vacuum", "full")?;
+    }
     // Readers and a writer do not wait for each other, and what was committed is there after a crash of the host.
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    migrate(&mut connection)?;
+    if version != known() {
+        migrate(&mut connection)?;
+    }
     Ok(connection)
 }
 
+/// The version of this pyro's stores.
+fn known() -> i64 {
+    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
+}
+
 fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
-    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let known = known();
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if found > known {

@@ -132,6 +132,8 @@ impl Pyro {
         }
         let id = &session.record.id;
         match self.after_the_others(id).await {
+            // Its record may be gone by now.
+            Err(_) if session.record.is_expired() => expired(&session.record),
             Err(now) => now,
             Ok(now) if now.generation != session.record.generation => {
                 WorkspaceError::Interrupted { id: id.clone() }.into()
