@@ -21,7 +21,6 @@ use std::time::Duration;
 
 /// How long another process may take to start, reset, stop or copy the same workspace.
 const TURN_PATIENCE: Duration = Duration::from_mins(2);
-
 /// A host's file system with less room than this takes next to nothing any more.
 const FULL_BELOW_BYTES: u64 = 4 << 20;
 /// How long a list waits for a process that was killed.
@@ -30,6 +29,7 @@ const GLANCE: Duration = Duration::from_millis(300);
 const RECORDING_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a supervisor may take to remove its workspace, once that has expired.
 const SUPERVISORS_TURN: SignedDuration = SignedDuration::from_mins(1);
+
 /// A running workspace, and the way into its guest.
 pub(crate) struct Session {
     pub(crate) record: Record,

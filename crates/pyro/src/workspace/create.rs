@@ -108,7 +108,7 @@ impl Pyro {
         let id = WorkspaceId::random()?;
         let (name, labels) = (request.name, request.labels);
         let workspace = NewWorkspace { id: id.clone(), name, labels, origin, created_at, expires_at };
-        let creation = Creation::begin(self, workspace.clone()).await?;
+        let mut creation = Creation::begin(self, workspace.clone()).await?;
         let empty = prepared.empty_disk().await?;
         let filled = self.fill(&creation, empty, source, shape.boot_deadline()).await;
         let filled = match filled {
@@ -189,7 +189,7 @@ struct Creation {
     store: Store,
     workspace: NewWorkspace,
     directory: WorkspaceDirectory,
-    is_finished: std::sync::atomic::AtomicBool,
+    is_finished: bool,
     _lock: FileLock,
 }
 
@@ -198,8 +198,7 @@ impl Creation {
         let (store, directory) = (pyro.store().await?, pyro.workspace_directory(&workspace.id));
         blocking(move || {
             let lock = directory.create_locked()?;
-            let is_finished = false.into();
-            let creation = Self { store, workspace, directory, is_finished, _lock: lock };
+            let creation = Self { store, workspace, directory, is_finished: false, _lock: lock };
             creation.store.transact(|store| creation.workspace.insert(store))?;
             Ok(creation)
         })
@@ -207,7 +206,7 @@ impl Creation {
     }
 
     /// From here on the workspace exists.
-    async fn finish(&self, origin: Origin) -> Result<(), PyroError> {
+    async fn finish(&mut self, origin: Origin) -> Result<(), PyroError> {
         let (store, id) = (self.store.clone(), self.workspace.id.clone());
         blocking(move || {
             Ok(store.transact(|store| {
@@ -217,7 +216,7 @@ impl Creation {
             })?)
         })
         .await?;
-        self.is_finished.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.is_finished = true;
         Ok(())
     }
 
@@ -230,7 +229,7 @@ impl Creation {
 
 impl Drop for Creation {
     fn drop(&mut self) {
-        if *self.is_finished.get_mut() {
+        if self.is_finished {
             return;
         }
         // The supervisor ends because nobody is at the other end of its socket any more.

@@ -26,7 +26,8 @@ impl Pyro {
         turn.record.require_guest("starting again")?;
         if turn.record.state != WorkspaceState::Running {
             self.progress().phase(&format!("start workspace_id={id}"));
-            self.start_stopped(&turn).await?;
+            let boot = self.install_for(&turn.record).await?;
+            self.start_stopped(&turn, boot).await?;
             let started = id.clone();
             self.transact(move |store| Record::touch(store, &started)).await?;
         }
@@ -39,8 +40,6 @@ impl Pyro {
         let turn = self.turn(id).await?;
         turn.record.require_guest("stopping")?;
         if turn.record.state == WorkspaceState::Running {
-            // What could not be started again is not stopped.
-            self.install_for(&turn.record).await?;
             self.progress().phase(&format!("stop workspace_id={id}"));
             if supervisor::stop(&turn.directory).await.is_err() {
                 // A supervisor that does not answer is as stuck as its guest, and ends with it.
@@ -72,10 +71,9 @@ impl Pyro {
         Ok(WorkspaceDeleted { workspace_id: id.clone(), deleted: true })
     }
 
-    /// Starts the guest of a workspace that has a disk and no guest.
-    pub(super) async fn start_stopped(&self, turn: &Turn) -> Result<Started, PyroError> {
+    /// Starts the guest of a workspace that has a disk and no guest, which may take `boot` to come up.
+    pub(super) async fn start_stopped(&self, turn: &Turn, boot: Duration) -> Result<Started, PyroError> {
         let (record, directory) = (&turn.record, &turn.directory);
-        let boot = self.install_for(record).await?;
         // The supervisor of a stopped workspace waits for its time to pass.
         supervisor::end(directory).await?;
         let started = Starting::spawn(self, &record.id, directory, false, boot).await?.ready().await?;

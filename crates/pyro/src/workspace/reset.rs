@@ -47,7 +47,7 @@ impl Pyro {
         turn.require_disk("resetting")?;
         self.require_snapshot(id, snapshot).await?;
         // What could not be started again is not reset.
-        self.install_for(&turn.record).await?;
+        let boot = self.install_for(&turn.record).await?;
         self.progress().phase(&format!("reset workspace_id={id} snapshot={snapshot}"));
         turn.prepare_next_disk(snapshot).await?;
         let (reset, name) = (id.clone(), snapshot.to_string());
@@ -55,7 +55,7 @@ impl Pyro {
         supervisor::end(&turn.directory).await?;
         self.complete_reset(id).await?;
         self.progress().phase(&format!("start workspace_id={id}"));
-        if let Err(error) = self.start_stopped(&turn).await {
+        if let Err(error) = self.start_stopped(&turn, boot).await {
             let reset = id.clone();
             self.transact(move |store| Record::give_up_reset(store, &reset)).await?;
             return Err(error);
