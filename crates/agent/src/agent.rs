@@ -29,16 +29,12 @@ pub enum Mode {
 /// What was done to the agent; what is legal follows from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Life {
-    /// Nothing yet: stage, seed and configure are legal.
+    /// Nothing yet: stage and configure are legal.
     Fresh,
     /// A template to be, in its rehearsal: exec is legal, and seal.
     Staged,
-    /// A template, or a clone of one: seed and configure are legal.
+    /// A template, or a clone of one: configure is legal.
     Sealed,
-    /// Its disk is being given the tree it begins with, or was given a part of it: nothing is legal.
-    Seeding,
-    /// Its disk has the tree it begins with: configure and freeze are legal.
-    Seeded,
     /// It has its identity and its root: everything else is legal.
     Configured,
 }
@@ -52,9 +48,11 @@ pub struct Agent {
     pub transfers: Semaphore,
     /// The writable disk's file system, once mounted: the only handle to it after the root has changed.
     pub scratch: RefCell<Option<OwnedFd>>,
+    /// The root of the image that the workspace began with, if it had one.
+    pub seed: RefCell<Option<OwnedFd>>,
     /// The writable disk is frozen, or about to be, or just being thawed: what writes to it waits.
     pub frozen: Arc<AtomicBool>,
-    /// What is ready for Configure, from Stage or Seed on.
+    /// What is ready for Configure, from Stage on.
     pub staged: RefCell<Option<Staged>>,
     /// The stay in a root before there is a real one, from Stage to Seal.
     pub rehearsal: RefCell<Option<Rehearsal>>,
@@ -70,6 +68,7 @@ impl Agent {
             reaper: Reaper::default(),
             transfers: Semaphore::new(MAX_TRANSFERS),
             scratch: RefCell::new(None),
+            seed: RefCell::new(None),
             frozen: Arc::default(),
             staged: RefCell::new(None),
             rehearsal: RefCell::new(None),
@@ -92,7 +91,7 @@ impl Agent {
     pub fn require_root(&self) -> Result<(), Fail> {
         match self.life() {
             Life::Staged | Life::Configured => Ok(()),
-            Life::Fresh | Life::Sealed | Life::Seeding | Life::Seeded => Err(not_configured()),
+            Life::Fresh | Life::Sealed => Err(not_configured()),
         }
     }
 

@@ -33,7 +33,7 @@ pub async fn freeze(agent: &Agent, call: &Call, request: Freeze) -> Result<(), F
         return Err(Fail::invalid(format!("the limit must be 1 to {} ms", MAX_FREEZE.as_millis())));
     }
     let disk = agent.scratch()?;
-    if !matches!(agent.life(), Life::Seeded | Life::Configured) {
+    if agent.life() != Life::Configured {
         return Err(Fail::wrong_state("the disk is not ready yet"));
     }
     let claim = Claim::new(&agent.frozen)?;

@@ -112,7 +112,6 @@ async fn perform(agent: &Rc<Agent>, call: &Call, request: Result<Request, Fail>)
         Requested::Ping(_)
             | Requested::Stage(_)
             | Requested::Seal(_)
-            | Requested::Seed(_)
             | Requested::Freeze(_)
             | Requested::Configure(_)
             | Requested::Sync(_)
@@ -144,7 +143,6 @@ async fn perform(agent: &Rc<Agent>, call: &Call, request: Result<Request, Fail>)
         Requested::Unpack(request) => reply::Reply::Transferred(archive::unpack(agent, call, request).await?),
         Requested::ReadFile(request) => reply::Reply::Transferred(files::read(agent, call, request).await?),
         Requested::WriteFile(request) => reply::Reply::Transferred(files::write(agent, call, request).await?),
-        Requested::Seed(request) => reply::Reply::Transferred(configure::seed(agent, call, request).await?),
         Requested::Freeze(request) => {
             freeze::freeze(agent, call, request).await?;
             reply::Reply::Done(Done {})

@@ -74,14 +74,6 @@ pub enum ImagesError {
         /// The end of its output.
         log: String,
     },
-    /// An image tool failed.
-    #[error("{tool} failed: {message}")]
-    Tool {
-        /// Name of the tool.
-        tool: &'static str,
-        /// The end of its output.
-        message: String,
-    },
     /// There is too little room for a build.
     #[error("{} has {} MiB free, and building takes up to {} MiB", path.display(), free >> 20, needed >> 20)]
     NoSpace {
@@ -125,7 +117,7 @@ impl Diagnostic for ImagesError {
             Self::Bundle(source) => source.kind(),
             Self::Unpack { source, .. } => kind_of_io(source),
             Self::Guest { source, .. } => source.kind(),
-            Self::Configure { .. } | Self::Tool { .. } => ErrorKind::Host,
+            Self::Configure { .. } => ErrorKind::Host,
             Self::Cache(source) => source.kind(),
             Self::Busy { .. } => ErrorKind::TimedOut,
             Self::NoSpace { .. } => ErrorKind::Exhausted,
@@ -153,7 +145,6 @@ impl Diagnostic for ImagesError {
             Self::NoSpace { .. } => {
                 Some("free some space, or set PYRO_ENVIRONMENT_CACHE_DIR to a directory on a larger disk".to_owned())
             }
-            Self::Tool { .. } => Some("check the free disk space, and the tools with `pyro runtime verify`".to_owned()),
             Self::Busy { lock, .. } => {
                 Some(format!("wait for it, or end the process that holds {}", lock.display()))
             }

@@ -36,6 +36,8 @@ pub mod serial {
     pub const IMAGE: &str = "pyro-image";
     /// Writable disk of this machine.
     pub const SCRATCH: &str = "pyro-scratch";
+    /// Read-only image of the tree that the workspace began with, where there is one.
+    pub const SEED: &str = "pyro-seed";
     /// Read-only image of the kernel's module tree.
     pub const MODULES: &str = "pyro-modules";
 }

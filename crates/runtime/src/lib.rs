@@ -22,7 +22,7 @@ pub mod paths;
 pub mod probe;
 pub mod progress;
 
-pub use bundle::{Bundle, BundleError, Tool};
+pub use bundle::{Bundle, BundleError, MkfsTar, SEED_DISK_BYTES, Tails, Tool};
 pub use debian::{Archive, DebianError, FetchError, Fetcher, Package};
 pub use digest::Sha256Digest;
 pub use env_vars::EnvVars;

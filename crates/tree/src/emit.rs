@@ -1,10 +1,13 @@
 //! Writes an archive in GNU format: every reader takes long names from it, which is not so with pax.
 
+use std::borrow::Cow;
 use std::fs::File;
 #[cfg(feature = "host")]
 use std::io::Read;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
+#[cfg(feature = "host")]
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use pyro_protocol::limits::MAX_CHUNK_BYTES;
 use tar::{EntryType, GnuExtSparseHeader, GnuHeader, GnuSparseHeader, Header};
@@ -45,13 +48,33 @@ pub struct Meta<'a> {
 pub struct Emitter<'a, W> {
     out: &'a mut W,
     limits: Limits,
+    /// What every name begins with, in the archive of a layer.
+    layer: Option<Vec<u8>>,
     buffer: Vec<u8>,
     pub totals: Totals,
 }
 
 impl<'a, W: Write> Emitter<'a, W> {
     pub fn new(out: &'a mut W, limits: Limits) -> Self {
-        Self { out, limits, buffer: vec![0; MAX_CHUNK_BYTES], totals: Totals::default() }
+        Self { out, limits, layer: None, buffer: vec![0; MAX_CHUNK_BYTES], totals: Totals::default() }
+    }
+
+    /// Makes it the archive of a layer, with everything beneath the directory `beneath`, which it begins with. What makes
+    /// images of archives knows nothing of holes: files are written out.
+    #[cfg(feature = "host")]
+    pub fn into_layer(mut self, beneath: &str) -> Result<Self, TreeError> {
+        self.layer = Some(format!("{beneath}/").into_bytes());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let kind = EntryType::Directory;
+        self.bare(&Meta { kind, name: b"", link: b"", mode: 0o755, owner: (0, 0), modified: now })?;
+        self.totals.entries -= 1;
+        Ok(self)
+    }
+
+    /// Whether it is the archive of a layer: complete in itself.
+    #[cfg(feature = "host")]
+    pub fn is_layer(&self) -> bool {
+        self.layer.is_some()
     }
 
     /// An entry without content.
@@ -86,6 +109,7 @@ impl<'a, W: Write> Emitter<'a, W> {
         extents: Option<&[Extent]>,
         file: &File,
     ) -> Result<(), TreeError> {
+        let extents = extents.filter(|_| self.layer.is_none());
         self.head(meta, size, extents)?;
         let whole = [Extent { offset: 0, length: size }];
         let mut stored = 0;
@@ -134,11 +158,13 @@ impl<'a, W: Write> Emitter<'a, W> {
         header.set_gid(meta.owner.1.into());
         header.set_mtime(meta.modified);
         header.set_size(size);
-        if !fits(&mut header.as_old_mut().name, meta.name) {
-            self.long(EntryType::GNULongName, meta.name).map_err(TreeError::writing)?;
+        let name = self.placed(meta.name);
+        if !fits(&mut header.as_old_mut().name, &name) {
+            self.long(EntryType::GNULongName, &name).map_err(TreeError::writing)?;
         }
-        if !fits(&mut header.as_old_mut().linkname, meta.link) {
-            self.long(EntryType::GNULongLink, meta.link).map_err(TreeError::writing)?;
+        let link = if meta.kind == EntryType::Link { self.placed(meta.link) } else { meta.link.into() };
+        if !fits(&mut header.as_old_mut().linkname, &link) {
+            self.long(EntryType::GNULongLink, &link).map_err(TreeError::writing)?;
         }
         let map = match (header.as_gnu_mut(), extents) {
             (Some(gnu), Some(extents)) => sparse_map(gnu, size, extents),
@@ -153,6 +179,14 @@ impl<'a, W: Write> Emitter<'a, W> {
         map.iter()
             .try_for_each(|extension| self.out.write_all(extension.as_bytes()))
             .map_err(TreeError::writing)
+    }
+
+    /// A name in the archive.
+    fn placed<'n>(&self, name: &'n [u8]) -> Cow<'n, [u8]> {
+        match &self.layer {
+            Some(beneath) => [beneath, name].concat().into(),
+            None => name.into(),
+        }
     }
 
     fn long(&mut self, kind: EntryType, value: &[u8]) -> io::Result<()> {

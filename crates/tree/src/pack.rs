@@ -56,14 +56,14 @@ pub fn pack_beneath(tree: &Tree, path: &Path, out: &mut impl Write) -> Result<To
     let rules = Rules { device: Some(stat.st_dev), ..Rules::default() };
     let directory = split(path).filter(|_| kind != FileType::Directory);
     let Some((parent, name)) = directory else {
-        let mut packer = Packer::new(tree.subtree(path)?, rules, Limits::default(), out);
+        let mut packer = Packer::new(tree.subtree(path)?, rules, Emitter::new(out, Limits::default()));
         // Tells whoever unpacks it that what follows was a directory's.
         packer.emitter.bare(&rules.meta(EntryType::Directory, &stat, b"./", &[]))?;
         packer.emitter.totals.entries -= 1;
         packer.descend(Path::new(""))?;
         return packer.finish();
     };
-    let mut packer = Packer::new(tree.subtree(parent)?, rules, Limits::default(), out);
+    let mut packer = Packer::new(tree.subtree(parent)?, rules, Emitter::new(out, Limits::default()));
     packer.entry(Path::new(name))?;
     packer.finish()
 }
@@ -91,8 +91,8 @@ pub struct Packer<'a, W: Write> {
 }
 
 impl<'a, W: Write> Packer<'a, W> {
-    pub fn new(tree: Tree, rules: Rules, limits: Limits, out: &'a mut W) -> Self {
-        Self { tree, rules, parent: None, links: HashMap::new(), emitter: Emitter::new(out, limits) }
+    pub fn new(tree: Tree, rules: Rules, emitter: Emitter<'a, W>) -> Self {
+        Self { tree, rules, parent: None, links: HashMap::new(), emitter }
     }
 
     /// The end of the archive.

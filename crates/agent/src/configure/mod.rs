@@ -1,5 +1,5 @@
 //! Configure: identity and root of a freshly booted or restored guest, once. Before that, a guest that is to become a
-//! template is staged and sealed, and one whose disk is new may be seeded with the tree that its workspace begins with.
+//! template is staged and sealed.
 //!
 //! Entropy and the clock come first, so that nothing runs with the template's. An ordinary process has an identity and
 //! a root already, its host's: there the request is checked and recorded.
@@ -7,19 +7,15 @@
 mod identity;
 mod root;
 
-use std::path::Path;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use pyro_protocol::v1::{Configure, Configured, FailureKind, Root, Seed, SetClock, Stage, Transferred};
-use pyro_tree::{Limits, Owner, Tree, Unpacker};
+use pyro_protocol::v1::{Configure, Configured, FailureKind, Root, SetClock, Stage};
 use rustix::fs::syncfs;
 
 use crate::agent::{Agent, Life, Mode};
-use crate::call::Call;
 use crate::fail::Fail;
 use crate::power;
-use crate::transfer::{offload, receive};
+use crate::transfer::offload;
 pub use root::Rehearsal;
 
 /// What was done, and is the same in every clone of a template.
@@ -41,14 +37,9 @@ impl Staged {
 pub fn configure(agent: &Agent, request: &Configure) -> Result<Configured, Fail> {
     let started = Instant::now();
     match agent.life() {
-        Life::Fresh | Life::Sealed | Life::Seeded => {}
-        Life::Seeding => return Err(Fail::wrong_state("the disk is not seeded completely")),
+        Life::Fresh | Life::Sealed => {}
         Life::Staged => return Err(Fail::wrong_state("the agent is staged and not sealed")),
         Life::Configured => return Err(Fail::wrong_state("the agent is configured already")),
-    }
-    // Mounting writes, and would wait on the thread that everything else needs.
-    if agent.frozen.load(Ordering::Acquire) {
-        return Err(Fail::wrong_state("the disk is frozen"));
     }
     identity::check(request)?;
     match &agent.mode {
@@ -95,36 +86,6 @@ pub async fn seal(agent: &Agent) -> Result<(), Fail> {
     }
     agent.set_life(Life::Sealed);
     Ok(())
-}
-
-/// Gives the writable disk the tree that its workspace begins with. Putting the root together blocks the agent's thread, like
-/// configuring; unpacking does not.
-pub async fn seed(agent: &Agent, call: &Call, request: Seed) -> Result<Transferred, Fail> {
-    if let Mode::Process { .. } = agent.mode {
-        return Err(no_root_here());
-    }
-    if !matches!(agent.life(), Life::Fresh | Life::Sealed) {
-        return Err(Fail::wrong_state("only an agent that is not configured can be seeded, and once"));
-    }
-    agent.set_life(Life::Seeding);
-    let staged = match (agent.staged.take(), &request.root) {
-        (Some(staged), _) => staged,
-        (None, Some(layout)) => Staged::new(layout)?,
-        (None, None) => return Err(no_root_given()),
-    };
-    agent.scratch.replace(Some(root::mount_scratch(&staged.root)?));
-    agent.staged.replace(Some(staged));
-    let disk = agent.scratch()?;
-    let Seed { uid, gid, .. } = request;
-    let unpacked = receive(agent, call, move |input| {
-        let tree = Tree::open(Path::new(root::SEEDED_WORKSPACE))?;
-        let totals = Unpacker::new(tree, Owner::Fixed { uid, gid }, Limits::default()).unpack(input)?;
-        syncfs(disk).map_err(|error| Fail::os("flush the disk", error))?;
-        Ok(Transferred { bytes: totals.bytes, entries: totals.entries, ..Transferred::default() })
-    })
-    .await?;
-    agent.set_life(Life::Seeded);
-    Ok(unpacked)
 }
 
 /// Flushes the writable disk, and fails where the disk did; without one, every file system.

@@ -5,10 +5,10 @@
 //! 2. [`join`] mounts the writable disk and joins it with the image by an overlay, moves there, and brings along what was
 //!    staged.
 //!
-//! The overlay's layers, from the top: a directory of the writable disk; another one there, with the tree that the workspace
-//! began with, which nothing changes after it was seeded, so that what lies above it is what was changed; the names of this
-//! machine, in memory, so that they need not be written to the disk at every start; the image. All of them stay mounted in the initramfs that is left
-//! behind, out of everyone's sight. What goes into the new root is put there after the move, so that an absolute link in the
+//! The overlay's layers, from the top: a directory of the writable disk; the image of the tree that the workspace began with, if
+//! it had one, so that what lies above it is what was changed; the names of this machine, in memory, so that they need not be
+//! written to the disk at every start; the environment's image. All of them stay mounted in the initramfs that is left behind,
+//! out of everyone's sight. What goes into the new root is put there after the move, so that an absolute link in the
 //! image means what it says.
 //!
 //! Between the two steps a template may [`rehearse`]: it joins disk and image for a while, lives there, and leaves them
@@ -42,10 +42,10 @@ const IMAGE_DIR: &str = "/image";
 const NAMES_DIR: &str = "/names";
 const SCRATCH_DIR: &str = "/scratch";
 const ROOT_DIR: &str = "/root";
-/// Where the workspace's first tree lies, in the layer that nothing else is in.
-pub const SEEDED_WORKSPACE: &str = "/scratch/baseline/workspace";
+/// Where the workspace's first tree is mounted.
+const SEED_DIR: &str = "/seed";
 /// What a writable disk has to have; a new one comes with all of it.
-const SCRATCH_DIRECTORIES: [&str; 3] = [SEEDED_WORKSPACE, "/scratch/upper", "/scratch/work"];
+const SCRATCH_DIRECTORIES: [&str; 2] = ["/scratch/upper", "/scratch/work"];
 /// Where the module tree is staged; the initramfs has its few modules in `/modules`.
 const STAGED_MODULES_DIR: &str = "/module-tree";
 const MODULES_DIR: &str = "/usr/lib/modules";
@@ -53,7 +53,9 @@ const LIB_MODULES_DIR: &str = "/lib/modules";
 
 /// No index and no metadata-only copies: the upper layer must stand alone when it is copied or looked at. Renaming a
 /// directory of the image works, as on any other file system.
-const OVERLAY_OPTIONS: &CStr = c"lowerdir=/scratch/baseline:/names:/image,upperdir=/scratch/upper,workdir=/scratch/work,index=off,metacopy=off,redirect_dir=on,xino=auto,uuid=null";
+const OVERLAY_OPTIONS: &CStr = c"lowerdir=/names:/image,upperdir=/scratch/upper,workdir=/scratch/work,index=off,metacopy=off,redirect_dir=on,xino=auto,uuid=null";
+/// The same, with the tree that the workspace began with.
+const SEEDED_OVERLAY_OPTIONS: &CStr = c"lowerdir=/seed:/names:/image,upperdir=/scratch/upper,workdir=/scratch/work,index=off,metacopy=off,redirect_dir=on,xino=auto,uuid=null";
 
 /// The files in `/etc` that name a machine.
 const NAMES: [&str; 3] = ["machine-id", "hostname", "hosts"];
@@ -107,11 +109,14 @@ pub fn stage(layout: &Root) -> Result<Staged, Fail> {
 /// Joins the staged image and the writable disk, makes that the root, and fills in what a root needs.
 pub fn join(agent: &Agent, staged: &Staged, request: &Configure) -> Result<(), Fail> {
     write_names(&staged.names, request)?;
-    // Seeding has mounted it.
-    if agent.scratch.borrow().is_none() {
-        agent.scratch.replace(Some(mount_scratch(staged)?));
+    agent.scratch.replace(Some(mount_scratch(staged)?));
+    if request.seed_serial.is_empty() {
+        mount_overlay(OVERLAY_OPTIONS)?;
+    } else {
+        attach(&wait_for_disk(&request.seed_serial)?, SEED_DIR, "erofs", MountFlags::RDONLY, None)?;
+        agent.seed.replace(Some(open_directory(SEED_DIR)?));
+        mount_overlay(SEEDED_OVERLAY_OPTIONS)?;
     }
-    mount_overlay()?;
     let mounted: Vec<_> = STAGED.iter().filter_map(|(from, to)| Some((open_staged(from)?, *to))).collect();
     switch_root()?;
     for (mounted, target) in mounted {
@@ -131,7 +136,7 @@ pub fn rehearse(staged: &Staged) -> Result<Rehearsal, Fail> {
     let initramfs = open_directory("/")?;
     // Not to be held: it has to be unmounted.
     drop(mount_scratch(staged)?);
-    mount_overlay()?;
+    mount_overlay(OVERLAY_OPTIONS)?;
     for (mounted, target) in STAGED.iter().filter(|(mounted, _)| open_staged(mounted).is_some()) {
         let target = format!("{ROOT_DIR}{target}");
         with_directory(&target, || mount_bind_recursive(*mounted, &target))
@@ -164,7 +169,7 @@ impl Rehearsal {
 }
 
 /// Mounts the writable disk, and creates what it lacks.
-pub fn mount_scratch(staged: &Staged) -> Result<OwnedFd, Fail> {
+fn mount_scratch(staged: &Staged) -> Result<OwnedFd, Fail> {
     attach(&staged.scratch, SCRATCH_DIR, "ext4", MountFlags::NOATIME, None)?;
     for directory in SCRATCH_DIRECTORIES.map(Path::new) {
         if !directory.is_dir() {
@@ -174,8 +179,8 @@ pub fn mount_scratch(staged: &Staged) -> Result<OwnedFd, Fail> {
     open_directory(SCRATCH_DIR)
 }
 
-fn mount_overlay() -> Result<(), Fail> {
-    attach(Path::new("overlay"), ROOT_DIR, "overlay", MountFlags::NOATIME, Some(OVERLAY_OPTIONS))
+fn mount_overlay(options: &CStr) -> Result<(), Fail> {
+    attach(Path::new("overlay"), ROOT_DIR, "overlay", MountFlags::NOATIME, Some(options))
 }
 
 /// What a root needs and an image may lack.

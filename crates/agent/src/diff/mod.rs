@@ -1,7 +1,8 @@
 //! Diff: what changed in the workspace since it was seeded, at a cost in proportion to that.
 //!
-//! The overlay keeps apart what was there and what was written: `baseline` and `upper` on the writable disk. Both are out of
-//! sight since the root was put together, and reached through the descriptor that the agent kept. The tree as it is is looked
+//! The overlay keeps apart what was there and what was written: the image that the workspace began with, and `upper` on the
+//! writable disk. Both are out of sight since the root was put together, and reached through descriptors that the agent kept.
+//! The tree as it is is looked
 //! at through a mount of its own of the root, without what the guest has mounted in it.
 
 #[cfg(test)]
@@ -37,13 +38,15 @@ const REPLACING: [(&str, &[u8]); 2] = [("trusted.overlay.opaque", b"y"), ("trust
 /// Sends what changed.
 pub async fn diff(agent: &Agent, call: &Call, request: Diff) -> Result<Transferred, Fail> {
     let disk = agent.scratch()?;
+    let seed = agent.seed.borrow().as_ref().map(OwnedFd::try_clone).transpose();
+    let seed = seed.map_err(|error| Fail::os("reach the tree that the workspace began with", error))?;
     transmit(agent, call, move |out| {
         let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         let root = open_tree(CWD, "/", clone).map_err(|error| Fail::os("look at the root", error))?;
         let workspace = WORKSPACE_DIR.trim_start_matches('/');
         let mut trees = Trees {
             upper: view(&disk, &format!("upper/{workspace}"))?,
-            before: view(&disk, &format!("baseline/{workspace}"))?,
+            before: seed.map_or(Ok(View::new(None)), |seed| view(&seed, workspace))?,
             after: view(&root, workspace)?,
             replaces,
         };

@@ -6,8 +6,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use pyro_protocol::v1::{
-    Diff, Entry, Failure, FailureKind, FileKind, Freeze, List, ReadFile, Seed, Stamp, WriteFile, reply,
-    request,
+    Diff, Entry, Failure, FailureKind, FileKind, Freeze, List, ReadFile, Stamp, WriteFile, reply, request,
 };
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -177,11 +176,10 @@ fn a_large_directory_is_listed_in_frames_of_many() {
 }
 
 #[test]
-fn an_ordinary_process_has_no_disk_to_seed_freeze_or_compare() {
+fn an_ordinary_process_has_no_disk_to_freeze_or_compare() {
     run(async {
         let guest = Guest::start().await;
         let refused = |call| async { guest.call(call).await.failure().await };
-        assert_failure(&refused(request::Call::Seed(Seed::default())).await, FailureKind::Unsupported, "");
         let diff = || request::Call::Diff(Diff::default());
         assert_failure(&refused(diff()).await, FailureKind::WrongState, "configured");
         guest.configure().await;

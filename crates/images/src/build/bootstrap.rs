@@ -6,9 +6,8 @@
 
 use super::{Packages, on};
 use crate::ImagesError;
-use crate::build::image::MkfsTar;
 use pyro_runtime::debian::{Deb, DebEntry, DebError, EntryKind};
-use pyro_runtime::{Bundle, Package};
+use pyro_runtime::{Bundle, MkfsTar, Package, Tails};
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -35,13 +34,16 @@ pub(super) fn build(
     work: &Path,
     target: &Path,
 ) -> Result<(), ImagesError> {
-    let mkfs = MkfsTar::start(bundle, target, packages.origin.date.as_second())?;
+    let mkfs = MkfsTar::start(bundle, target, packages.origin.date.as_second(), Tails::Inline)?;
     let mut writer = Writer { tar: tar::Builder::new(mkfs), directories: HashSet::new() };
     let written = write_all(&mut writer, packages, work, target);
     // When mkfs.erofs has ended early, its own words say more than that it no longer reads.
     match (written, writer.tar.into_inner().map_err(on("write", target))) {
-        (Ok(()), mkfs) => mkfs?.finish(),
-        (Err(error), Ok(mkfs)) => mkfs.finish().and(Err(error)),
+        (Ok(()), mkfs) => Ok(mkfs?.finish()?),
+        (Err(error), Ok(mkfs)) => {
+            mkfs.finish()?;
+            Err(error)
+        }
         (Err(error), Err(_)) => Err(error),
     }
 }

@@ -88,7 +88,8 @@ async fn run(
 ) -> Result<u64, ImagesError> {
     let failed = |source| ImagesError::Guest { name: recipe.name, source };
     let guest = Guest::boot(machine, BOOT_DEADLINE).await.map_err(failed)?;
-    guest.configure(Identity { hostname: "localhost".to_owned(), with_root: true }).await.map_err(failed)?;
+    let identity = Identity { hostname: "localhost".to_owned(), with_root: true, seeded: false };
+    guest.configure(identity).await.map_err(failed)?;
     let script = format!("{PACKAGES_DIR}/{SCRIPT}");
     let epoch = origin.date.as_second().to_string();
     let argv = ["/bin/sh", &script, PACKAGES_DIR, &epoch, &origin.mirror, recipe.suite];

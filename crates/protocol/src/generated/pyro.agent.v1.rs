@@ -6,7 +6,7 @@ pub struct Request {
     pub generation: u32,
     #[prost(
         oneof = "request::Call",
-        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18"
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 16, 17, 18"
     )]
     pub call: ::core::option::Option<request::Call>,
 }
@@ -38,8 +38,6 @@ pub mod request {
         Seal(super::Seal),
         #[prost(message, tag = "13")]
         SetClock(super::SetClock),
-        #[prost(message, tag = "14")]
-        Seed(super::Seed),
         #[prost(message, tag = "15")]
         Freeze(super::Freeze),
         #[prost(message, tag = "16")]
@@ -164,6 +162,11 @@ pub struct Configure {
     /// How the root is put together; absent for an agent that runs as an ordinary process, and of no account after Stage.
     #[prost(message, optional, tag = "5")]
     pub root: ::core::option::Option<Root>,
+    /// Serial of a read-only EROFS image whose directory `workspace` is what /workspace begins with. Empty: it begins empty.
+    /// It becomes a layer below everything that is written, so that what changed since can be told without looking at what did
+    /// not (see Diff).
+    #[prost(string, tag = "6")]
+    pub seed_serial: ::prost::alloc::string::String,
 }
 /// Disks are named by their virtio-blk serial, never by /dev/vdX: the order of discovery is not a contract.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -196,23 +199,8 @@ pub struct Stage {
 /// the guest and its clones, whose writable disk may be another. Replies: Done.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Seal {}
-/// Gives the machine's writable disk the tree that its workspace begins with: input data (a tar), then end, as with Unpack.
-/// The tree becomes a layer below everything that is written later, so that what changed since can be told without looking
-/// at what did not (see Diff). Legal once, before Configure, which takes the disk on as it is. After a failure the machine is
-/// of no use. Replies: Transferred, when everything is on the disk.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Seed {
-    /// Who owns all of it.
-    #[prost(uint32, tag = "1")]
-    pub uid: u32,
-    #[prost(uint32, tag = "2")]
-    pub gid: u32,
-    /// How the root is put together; of no account after Stage. It is staged here, and Configure needs none any more.
-    #[prost(message, optional, tag = "3")]
-    pub root: ::core::option::Option<Root>,
-}
-/// Flushes the writable disk and freezes its file system, so that the disk can be copied from outside. Legal after Seed and
-/// after Configure; one at a time. Replies: Done, once frozen; then, after the host's end, the file system is thawed and
+/// Flushes the writable disk and freezes its file system, so that the disk can be copied from outside. Legal after
+/// Configure; one at a time. Replies: Done, once frozen; then, after the host's end, the file system is thawed and
 /// another Done ends the call. It is thawed as well when the stream closes, and when the limit has passed, which ends the call
 /// with a Failure: what was copied may be torn then.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -438,8 +426,8 @@ pub struct FileChange {
     #[prost(message, optional, tag = "5")]
     pub expected: ::core::option::Option<Stamp>,
 }
-/// What changed in /workspace since Seed. Costs in proportion to what was changed, not to what is there: only what the writable
-/// layer holds is compared with the seeded one. What is mounted in /workspace is no part of it. Replies: Change, each followed
+/// What changed in /workspace since it began. Costs in proportion to what was changed, not to what is there: only what the writable
+/// layer holds is compared with the layer it began with. What is mounted in /workspace is no part of it. Replies: Change, each followed
 /// by its contents as Data, the old one first, in exactly the announced lengths; then Transferred; or Failure, EXHAUSTED when
 /// there are more changes than asked for. A directory comes before what is in it, names in the order of their bytes. Content
 /// that changes while it is sent is cut, or filled up with zeros, to the announced length.

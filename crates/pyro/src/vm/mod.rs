@@ -19,7 +19,7 @@ pub use output::{OutputChunk, OutputMode};
 pub use run::{Cleanup, RunRequest, RunResult, Timings};
 pub(crate) use run::{Finished, check_command, execute, milliseconds};
 pub use start::StartKind;
-pub(crate) use start::{Fill, MachinePlan, Prepared, Running, Shape};
+pub(crate) use start::{MachinePlan, Prepared, Running, Shape};
 pub use throwaway::Throwaway;
 
 use crate::PyroError;

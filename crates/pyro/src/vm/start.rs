@@ -5,7 +5,6 @@ use crate::template::{self, Template, TemplateKey, TemplatePolicy, TemplateStore
 use crate::vm::VmId;
 use crate::vm::directory::VmDirectory;
 use crate::{Pyro, PyroError};
-use futures::future::BoxFuture;
 use pyro_images::Recipe;
 use pyro_protocol::error::{Diagnostic, ErrorKind, chain};
 use pyro_protocol::serial;
@@ -88,6 +87,8 @@ pub(crate) struct MachinePlan {
     pub(crate) directory: PathBuf,
     /// Its writable disk; without one it gets an empty one that is of no use afterwards.
     pub(crate) disk: Option<PathBuf>,
+    /// The image of the tree that its workspace begins with, if it is to have one.
+    pub(crate) seed: Option<PathBuf>,
     /// What is locked as long as the machine runs.
     pub(crate) lock: Option<Arc<OwnedFd>>,
 }
@@ -95,12 +96,15 @@ pub(crate) struct MachinePlan {
 impl MachinePlan {
     /// A machine whose disk goes with it.
     pub(crate) fn throwaway(id: &VmId, directory: &VmDirectory) -> Self {
-        Self { name: id.to_string(), directory: directory.path().to_owned(), disk: None, lock: None }
+        Self {
+            name: id.to_string(),
+            directory: directory.path().to_owned(),
+            disk: None,
+            seed: None,
+            lock: None,
+        }
     }
 }
-
-/// What is done once to a guest before it gets its root.
-pub(crate) type Fill = Box<dyn FnOnce(Guest) -> BoxFuture<'static, Result<(), PyroError>> + Send>;
 
 /// How a machine came up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,10 +189,9 @@ impl Pyro {
 }
 
 impl Prepared {
-    /// The empty writable disk that machines begin with; `None` when commands run on the host.
-    pub(crate) async fn empty_disk(&self) -> Result<Option<PathBuf>, PyroError> {
-        let Some(GuestParts { bundle, .. }) = self.guest.clone() else { return Ok(None) };
-        blocking(move || Ok(Some(bundle.scratch_template()?))).await
+    /// What guests are booted from; `None` when commands run on the host.
+    pub(crate) fn bundle(&self) -> Option<Arc<Bundle>> {
+        Some(Arc::clone(&self.guest.as_ref()?.bundle))
     }
 
     /// Digest of the environment's image; `None` when commands run on the host.
@@ -215,23 +218,10 @@ impl Prepared {
         shape: &Shape,
         progress: &dyn Progress,
     ) -> Result<Running, PyroError> {
-        self.start_filled(plan, shape, progress, None).await
-    }
-
-    /// The same, with `fill` done once to a guest whose agent has answered and that has no root yet.
-    pub(crate) async fn start_filled(
-        &self,
-        plan: &MachinePlan,
-        shape: &Shape,
-        progress: &dyn Progress,
-        mut fill: Option<Fill>,
-    ) -> Result<Running, PyroError> {
         let (unusable, failed) = match self.template().await? {
-            Some(Ok(template)) => match self.restore(plan, shape, &template, &mut fill).await {
+            Some(Ok(template)) => match self.restore(plan, shape, &template).await {
                 Ok(running) => return Ok(running),
-                // What fills the disk has failed, which is not the template's fault.
-                Err(error @ PyroError::Cancelled) => return Err(error),
-                // Nor is what is on a disk that others have written to.
+                // What is on a disk that others have written to is not the template's fault.
                 Err(error) if plan.disk.is_some() && is_of_the_guest(&error) => {
                     (Some(Unusable::failed(&error)), None)
                 }
@@ -245,7 +235,7 @@ impl Prepared {
         }
         let (machine, launch) = self.launch(plan, shape, Start::Boot).await?;
         let cold = (StartKind::Cold, shape.boot_deadline());
-        let running = self.bring_up(machine, plan, cold, launch, &mut fill).await?;
+        let running = self.bring_up(machine, plan, cold, launch).await?;
         if let (Some(template), Some(unusable)) = (failed, &unusable) {
             // Where a machine can boot, it was not the host's fault.
             self.reject(&template, unusable).await;
@@ -258,11 +248,10 @@ impl Prepared {
         plan: &MachinePlan,
         shape: &Shape,
         template: &Template,
-        fill: &mut Option<Fill>,
     ) -> Result<Running, PyroError> {
         let start = Start::Restore(template.files.clone());
         let (machine, launch) = self.launch(plan, shape, start).await?;
-        self.bring_up(machine, plan, (StartKind::Warm, RESTORE_DEADLINE), launch, fill).await
+        self.bring_up(machine, plan, (StartKind::Warm, RESTORE_DEADLINE), launch).await
     }
 
     /// Takes a template that failed out of use.
@@ -280,18 +269,14 @@ impl Prepared {
         plan: &MachinePlan,
         (start, deadline): (StartKind, Duration),
         launch: Duration,
-        fill: &mut Option<Fill>,
     ) -> Result<Running, PyroError> {
         let booting = Instant::now();
         let guest = Guest::boot(machine.as_mut(), deadline).await?;
         let boot = booting.elapsed();
-        if let Some(fill) = fill.take() {
-            fill(guest.clone()).await?;
-        }
         let configuring = Instant::now();
         let configured = async {
-            let (hostname, with_root) = (plan.name.clone(), self.guest.is_some());
-            guest.configure(Identity { hostname, with_root }).await?;
+            let (with_root, seeded) = (self.guest.is_some(), plan.seed.is_some());
+            guest.configure(Identity { hostname: plan.name.clone(), with_root, seeded }).await?;
             guest.set_clock().await
         };
         configured.await.map_err(|error| error.with_console(machine.as_ref()))?;
@@ -333,10 +318,15 @@ impl Prepared {
         if let Some(GuestParts { bundle, image, .. }) = self.guest.clone() {
             let volatile = plan.disk.is_none();
             let scratch = plan.disk.clone().unwrap_or_else(|| plan.directory.join("scratch.ext4"));
+            let seed = match plan.seed.clone() {
+                Some(seed) => seed,
+                None => bundle.no_seed()?,
+            };
             spec.kernel = bundle.kernel_elf();
             spec.disks = vec![
                 shared(image, serial::IMAGE),
                 shared(bundle.modules_image(), serial::MODULES),
+                shared(seed, serial::SEED),
                 Disk { path: scratch.clone(), serial: serial::SCRATCH, read_only: false, volatile },
             ];
             let restored = matches!(spec.start, Start::Restore(_));

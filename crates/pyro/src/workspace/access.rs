@@ -13,6 +13,7 @@ use pyro_protocol::WORKSPACE_DIR;
 use pyro_protocol::error::Diagnostic;
 use pyro_protocol::error::ErrorKind;
 use pyro_protocol::v1::FailureKind;
+use pyro_runtime::BundleError;
 use pyro_runtime::lock::FileLock;
 use pyro_vmm::guest::ArchiveOwner;
 use pyro_vmm::{ExecutionMode, Guest, VmmError};
@@ -111,7 +112,11 @@ impl Pyro {
 
     /// What made a guest's disk fail: when the host has no room for what it writes, that.
     pub(super) fn blame_host(&self, id: &WorkspaceId, error: PyroError) -> PyroError {
-        let by_disk = matches!(error, PyroError::Vmm(VmmError::Refused { kind: FailureKind::Io, .. }));
+        let by_disk = matches!(
+            error,
+            PyroError::Vmm(VmmError::Refused { kind: FailureKind::Io, .. })
+                | PyroError::Bundle(BundleError::Tool { .. })
+        );
         let free = rustix::fs::statvfs(self.workspace_directory(id).path());
         let is_full = free.is_ok_and(|free| free.f_bavail.saturating_mul(free.f_frsize) < FULL_BELOW_BYTES);
         if by_disk && is_full {

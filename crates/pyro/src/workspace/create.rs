@@ -1,11 +1,11 @@
-//! Creation: a disk, a guest, the seed, the baseline.
+//! Creation: the seed, a disk, a guest.
 //!
-//! The seed goes to the lowest layer of the guest's own, before the guest gets its root: what changes later lies above it, so
-//! that a diff costs what has changed. The baseline is a copy of the disk as it is then. A workspace that is not complete is
-//! removed again, by this process or, when it is killed, by the next one.
+//! The seed becomes an image that lies beneath the guest's own disk, which is empty at first; the baseline is a copy of that. A
+//! workspace that is not complete is removed again, by this process or, when it is killed, by the next one.
 
 use super::names::{check_labels, check_name};
-use super::snapshots::{copy_disk, copy_frozen};
+use super::seed;
+use super::snapshots::copy_disk;
 use super::stream::import;
 use super::supervisor::{self, Starting};
 use super::{
@@ -14,14 +14,15 @@ use super::{
 };
 use crate::engine::blocking;
 use crate::store::{NewWorkspace, Origin, Record, Store, WorkspaceState, now};
-use crate::vm::{DEFAULT_MEM_MIB, DEFAULT_VCPU_COUNT, Shape, seconds};
+use crate::vm::{DEFAULT_MEM_MIB, DEFAULT_VCPU_COUNT, Prepared, Shape, seconds};
 use crate::{Pyro, PyroError};
 use jiff::SignedDuration;
 use pyro_runtime::lock::FileLock;
-use pyro_tree::{Source, SourceKind};
+use pyro_tree::{Source, SourceKind, Totals};
 use pyro_vmm::Guest;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the supervisor of a creation that was given up may take to end.
@@ -101,25 +102,20 @@ impl Pyro {
             ttl_seconds: ttl.as_secs(),
             allow_host_compat,
             network_policy: request.network_policy,
-            seed: Seed::empty(),
+            seed: Seed { seed_path: request.seed_path.as_deref().map(display), ..Seed::empty() },
         };
         let created_at = now();
         let expires_at = created_at + SignedDuration::try_from(ttl).unwrap_or(SignedDuration::MAX);
         let id = WorkspaceId::random()?;
         let (name, labels) = (request.name, request.labels);
         let workspace = NewWorkspace { id: id.clone(), name, labels, origin, created_at, expires_at };
-        let mut creation = Creation::begin(self, workspace.clone()).await?;
-        let empty = prepared.empty_disk().await?;
-        let filled = self.fill(&creation, empty, source, shape.boot_deadline()).await;
-        let filled = match filled {
-            Ok(seed) => {
-                let mut origin = workspace.origin;
-                origin.seed = Seed { seed_path: request.seed_path.as_deref().map(display), ..seed };
-                creation.finish(origin).await
-            }
+        let mut creation = Creation::begin(self, workspace).await?;
+        let filled = self.fill(&mut creation, &prepared, source, shape.boot_deadline()).await;
+        let created = match filled {
+            Ok(()) => creation.finish().await,
             Err(error) => Err(error),
         };
-        if let Err(error) = filled {
+        if let Err(error) = created {
             let error = self.blame_host(&id, error);
             creation.undo().await;
             return Err(error);
@@ -128,55 +124,40 @@ impl Pyro {
         self.status_workspace(&id).await
     }
 
-    /// Starts the guest of a new workspace, with its disk filled and copied on the way.
+    /// Makes the disks of a new workspace, and starts its guest.
     async fn fill(
         &self,
-        creation: &Creation,
-        empty: Option<PathBuf>,
-        source: Option<Source>,
+        creation: &mut Creation,
+        prepared: &Prepared,
+        mut source: Option<Source>,
         boot: Duration,
-    ) -> Result<Seed, PyroError> {
-        let (id, directory) = (&creation.workspace.id, &creation.directory);
-        let baseline = directory.snapshot(&SnapshotName::baseline());
-        let is_guest = empty.is_some();
-        if let Some(empty) = empty {
-            copy_disk(empty.clone(), directory.unfinished(), directory.disk()).await?;
-            if source.is_none() {
-                copy_disk(empty, directory.unfinished(), baseline.clone()).await?;
+    ) -> Result<(), PyroError> {
+        let (id, directory) = (creation.workspace.id.clone(), creation.directory.clone());
+        let kind = source.as_ref().map(Source::kind);
+        let seeding = || self.progress().phase(&format!("seed workspace_id={id}"));
+        if let Some(bundle) = prepared.bundle() {
+            if let (Some(source), Some(kind)) = (source.take(), kind) {
+                seeding();
+                let totals = seed::make(Arc::clone(&bundle), source, directory.seed()).await?;
+                creation.set_seed(kind, totals).await?;
+            }
+            let empty = blocking(move || Ok(bundle.scratch_template()?)).await?;
+            let baseline = directory.snapshot(&SnapshotName::baseline());
+            for disk in [directory.disk(), baseline] {
+                copy_disk(empty.clone(), directory.unfinished(), disk).await?;
             }
         }
         self.progress().phase(&format!("start workspace_id={id}"));
-        let fill = is_guest && source.is_some();
-        let mut starting = Starting::spawn(self, id, directory, fill, boot).await?;
-        let guest = Guest::at(directory.guest_socket());
-        let mut seed = Seed::empty();
-        if let Some(source) = source {
-            let kind = source.kind();
-            let mode = if kind == SourceKind::Directory { SeedMode::Directory } else { SeedMode::TarArchive };
-            let totals = if fill {
-                starting.booted().await?;
-                self.progress().phase(&format!("seed workspace_id={id}"));
-                let totals = import(source, guest.seed().await?).await?;
-                copy_frozen(&guest, &directory.disk(), &directory.unfinished(), &baseline).await?;
-                starting.go_on().await?;
-                self.tell_start(&starting.ready().await?);
-                totals
-            } else {
-                self.tell_start(&starting.ready().await?);
-                let root = directory.machine();
-                import(source, guest.unpack(root.as_os_str().as_encoded_bytes()).await?).await?
-            };
-            seed = Seed {
-                mode,
-                origin_kind: "manual_seed_path".to_owned(),
-                entry_count: totals.entries,
-                bytes_written: totals.bytes,
-                ..seed
-            };
-        } else {
-            self.tell_start(&starting.ready().await?);
+        let started = Starting::spawn(self, &id, &directory, boot).await?.ready().await?;
+        self.tell_start(&started);
+        if let (Some(source), Some(kind)) = (source, kind) {
+            // Commands run on the host, in the directory that stands for a machine.
+            seeding();
+            let (guest, root) = (Guest::at(directory.guest_socket()), directory.machine());
+            let totals = import(source, guest.unpack(root.as_os_str().as_encoded_bytes()).await?).await?;
+            creation.set_seed(kind, totals).await?;
         }
-        Ok(seed)
+        Ok(())
     }
 }
 
@@ -205,12 +186,23 @@ impl Creation {
         .await
     }
 
+    /// Records what the workspace begins with.
+    async fn set_seed(&mut self, kind: SourceKind, totals: Totals) -> Result<(), PyroError> {
+        let origin = &mut self.workspace.origin;
+        origin.seed.mode =
+            if kind == SourceKind::Directory { SeedMode::Directory } else { SeedMode::TarArchive };
+        "manual_seed_path".clone_into(&mut origin.seed.origin_kind);
+        origin.seed.entry_count = totals.entries;
+        origin.seed.bytes_written = totals.bytes;
+        let (store, id, origin) = (self.store.clone(), self.workspace.id.clone(), origin.clone());
+        blocking(move || Ok(store.transact(|store| Record::set_origin(store, &id, &origin))?)).await
+    }
+
     /// From here on the workspace exists.
-    async fn finish(&mut self, origin: Origin) -> Result<(), PyroError> {
+    async fn finish(&mut self) -> Result<(), PyroError> {
         let (store, id) = (self.store.clone(), self.workspace.id.clone());
         blocking(move || {
             Ok(store.transact(|store| {
-                Record::set_origin(store, &id, &origin)?;
                 Record::set_state(store, &id, WorkspaceState::Running)?;
                 Record::touch(store, &id)
             })?)

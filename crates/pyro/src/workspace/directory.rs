@@ -41,6 +41,11 @@ impl WorkspaceDirectory {
         self.path.join("disk.ext4")
     }
 
+    /// The image of the tree that the workspace began with, if it had one.
+    pub(crate) fn seed(&self) -> PathBuf {
+        self.path.join("seed.erofs")
+    }
+
     /// A disk on its way to become [`Self::disk`]: whole, once it has this name.
     pub(crate) fn next_disk(&self) -> PathBuf {
         self.path.join("next.ext4")

@@ -76,7 +76,7 @@ impl Pyro {
         let (record, directory) = (&turn.record, &turn.directory);
         // The supervisor of a stopped workspace waits for its time to pass.
         supervisor::end(directory).await?;
-        let started = Starting::spawn(self, &record.id, directory, false, boot).await?.ready().await?;
+        let started = Starting::spawn(self, &record.id, directory, boot).await?.ready().await?;
         self.tell_start(&started);
         Ok(started)
     }

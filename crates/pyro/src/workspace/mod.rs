@@ -24,6 +24,7 @@ mod logs;
 mod names;
 mod patch;
 mod reset;
+mod seed;
 mod snapshots;
 mod status;
 mod stream;

@@ -12,6 +12,27 @@ use super::scratch::{self, SCRATCH_DISK_BYTES};
 use crate::digest::Sha256Digest;
 use crate::fs::{FsError, create_dir_all, digest_of_data, set_mode, write_atomic};
 
+/// How large the guest sees the disk with the tree that its workspace began with. That is the same for every guest, as clones of one
+/// template see the devices that it had.
+pub const SEED_DISK_BYTES: u64 = 32 << 30;
+
+const NO_SEED: &str = "no-seed.img";
+
+/// A disk of nothing; made when it is not there.
+pub(super) fn no_seed(derived: &Path) -> Result<PathBuf, BundleError> {
+    let path = derived.join(NO_SEED);
+    if fs::metadata(&path).is_ok_and(|found| found.is_file() && found.len() == SEED_DISK_BYTES) {
+        return Ok(path);
+    }
+    create_dir_all(derived)?;
+    let empty = tempfile::Builder::new().prefix(".no-seed-").tempfile_in(derived);
+    let empty = empty.map_err(FsError::on("create", &path))?;
+    empty.as_file().set_len(SEED_DISK_BYTES).map_err(FsError::on("create", &path))?;
+    set_mode(empty.path(), 0o644)?;
+    empty.persist(&path).map_err(|error| FsError::on("create", &path)(error.error))?;
+    Ok(path)
+}
+
 fn initramfs_name() -> String {
     format!("initramfs-{}.cpio", Sha256Digest::of(crate::AGENT).short())
 }

@@ -172,7 +172,10 @@ impl Diagnostic for BundleError {
                 "Debian's packages have changed: use a newer pyro, or pin the packages with --snapshot TIMESTAMP."
                     .to_owned(),
             ),
-            Self::Tool { .. } | Self::ToolTimeout { .. } | Self::TooLarge { .. } => None,
+            Self::Tool { .. } => {
+                Some("Check the free disk space, and the tools with `pyro runtime verify`.".to_owned())
+            }
+            Self::ToolTimeout { .. } | Self::TooLarge { .. } => None,
         }
     }
 }

@@ -19,6 +19,7 @@ mod elf;
 mod error;
 mod initramfs;
 mod manifest;
+mod mkfs;
 mod modules;
 mod scratch;
 mod stage;
@@ -31,8 +32,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+pub use derived::SEED_DISK_BYTES;
 pub use error::{BundleError, Problem};
 pub use manifest::{Components, Manifest, ManifestFile, ManifestPackage};
+pub use mkfs::{MkfsTar, Tails};
 pub use scratch::SCRATCH_DISK_BYTES;
 pub use store::{BundleStatus, Check, EnsureOptions};
 pub use tool::Tool;
@@ -135,6 +138,12 @@ impl Bundle {
     /// Made when it is not there.
     pub fn scratch_template(&self) -> Result<PathBuf, BundleError> {
         derived::scratch_template(&self.dir, &self.derived)
+    }
+
+    /// What is in the place of the disk with a workspace's first tree where there is none: [`SEED_DISK_BYTES`] of nothing, sparse.
+    /// Made when it is not there.
+    pub fn no_seed(&self) -> Result<PathBuf, BundleError> {
+        derived::no_seed(&self.derived)
     }
 
     /// The initramfs of this bundle's kernel and this binary's agent. Written when it is not there, or not right.

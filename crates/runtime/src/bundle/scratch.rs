@@ -33,7 +33,7 @@ const EXTENDED: &str =
     "assume_storage_prezeroed=1,lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0";
 
 /// What the agent makes on every disk that lacks it. Made here, it costs nothing at a start.
-const DIRECTORIES: [&str; 5] = ["upper", "work", "upper/workspace", "baseline", "baseline/workspace"];
+const DIRECTORIES: [&str; 2] = ["upper", "work"];
 
 /// Name of the template's file, which tells one layout from another: what an earlier pyro has left is not taken for this
 /// one's.

@@ -1,8 +1,9 @@
 //! An archive of unknown origin as one of known form.
 
 use std::cell::Cell;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::error::Error;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, BufReader, Read, Write};
@@ -18,7 +19,7 @@ use crate::emit::{Emitter, Meta};
 use crate::metered::{Meter, Metered};
 use crate::tree::relative;
 use crate::unpack::read_padding;
-use crate::{Limits, Problem, Totals, TreeError};
+use crate::{Problem, Totals, TreeError};
 
 /// How an archive is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,27 +35,26 @@ const MAX_RATIO: u64 = 1000;
 const RATIO_FREE_BYTES: u64 = 10 * 1024 * 1024;
 
 /// Writes the archive in `file` again, in the form that the guest takes.
-pub fn normalise(
+pub fn normalise<W: Write>(
     file: File,
     compression: Compression,
-    out: &mut impl Write,
-    limits: Limits,
+    emitter: Emitter<'_, W>,
 ) -> Result<Totals, TreeError> {
     match compression {
-        Compression::None => rewrite(&mut BufReader::with_capacity(MAX_CHUNK_BYTES, file), out, limits),
+        Compression::None => rewrite(&mut BufReader::with_capacity(MAX_CHUNK_BYTES, file), emitter),
         Compression::Gzip => {
             let taken = Rc::new(Cell::new(0));
             let counted = Counted { input: file, taken: Rc::clone(&taken) };
             let decoder = MultiGzDecoder::new(BufReader::with_capacity(MAX_CHUNK_BYTES, counted));
-            rewrite(&mut Bounded { decoder, taken, given: 0 }, out, limits)
+            rewrite(&mut Bounded { decoder, taken, given: 0 }, emitter)
         }
     }
 }
 
-fn rewrite(input: &mut impl Read, out: &mut impl Write, limits: Limits) -> Result<Totals, TreeError> {
+fn rewrite<W: Write>(input: &mut impl Read, emitter: Emitter<'_, W>) -> Result<Totals, TreeError> {
     let meter = Meter::new();
     let mut archive = Archive::new(Metered { input: &mut *input, meter: &meter });
-    let mut rewriter = Rewriter { links: Links::default(), emitter: Emitter::new(out, limits) };
+    let mut rewriter = Rewriter { names: Names::default(), emitter };
     let mut entries = archive.entries().map_err(unreadable)?;
     loop {
         meter.parsing();
@@ -77,7 +77,7 @@ fn rewrite(input: &mut impl Read, out: &mut impl Write, limits: Limits) -> Resul
 }
 
 struct Rewriter<'a, W> {
-    links: Links,
+    names: Names,
     emitter: Emitter<'a, W>,
 }
 
@@ -105,26 +105,35 @@ impl<W: Write> Rewriter<'_, W> {
                 _ => Err(Problem::UnsafePath("an entry takes the place of the destination").into()),
             };
         }
-        self.links.refuse_through(&path, kind == EntryType::Directory)?;
+        self.names.refuse_in_the_way(&path, kind == EntryType::Directory)?;
         let link = match kind {
-            EntryType::Symlink | EntryType::Link => entry.link_name_bytes().unwrap_or_default().into_owned(),
+            EntryType::Symlink | EntryType::Link => {
+                let target = entry.link_name_bytes().unwrap_or_default();
+                self.link_target(kind, target.into_owned())?
+            }
             _ => Vec::new(),
         };
-        let link = self.link(kind, link, &path)?;
+        if kind == EntryType::Link && path.as_os_str().as_bytes() == link {
+            // It is there already.
+            return Ok(());
+        }
+        let modified = extensions.modified.or_else(|| entry.header().mtime().ok());
+        // More than the kernel's own type holds is no time.
+        let modified = modified.filter(|seconds| i64::try_from(*seconds).is_ok()).unwrap_or_default();
+        self.missing_parents(&path, modified)?;
+        self.names.insert(&path, self.named(kind, &link));
         let mut name = path.into_os_string().into_encoded_bytes();
         if kind == EntryType::Directory {
             name.push(b'/');
         }
         let fallback = if kind == EntryType::Directory { 0o755 } else { 0o644 };
-        let modified = extensions.modified.or_else(|| entry.header().mtime().ok());
         let meta = Meta {
             kind,
             name: &name,
             link: &link,
             mode: entry.header().mode().unwrap_or(fallback),
             owner: (0, 0),
-            // More than the kernel's own type holds is no time.
-            modified: modified.filter(|seconds| i64::try_from(*seconds).is_ok()).unwrap_or_default(),
+            modified,
         };
         match kind {
             EntryType::Regular => {
@@ -135,35 +144,62 @@ impl<W: Write> Rewriter<'_, W> {
         }
     }
 
-    /// Validates the target of a link and keeps track of which names are links.
-    fn link(&mut self, kind: EntryType, target: Vec<u8>, path: &Path) -> Result<Vec<u8>, TreeError> {
+    /// Validates the target of a link.
+    fn link_target(&self, kind: EntryType, target: Vec<u8>) -> Result<Vec<u8>, TreeError> {
+        if kind == EntryType::Symlink {
+            if target.is_empty() || target.contains(&0) || target.len() >= MAX_PATH_BYTES {
+                return Err(Problem::Invalid("the target of a link is empty or over the limit").into());
+            }
+            return Ok(target);
+        }
+        let target = relative(&target)?;
+        if target.as_os_str().is_empty() {
+            return Err(Problem::UnsafePath("a hard link names the destination").into());
+        }
+        self.names.refuse_in_the_way(&target, false)?;
+        if self.emitter.is_layer() && self.names.get(&target).is_none() {
+            return Err(Problem::Invalid("a hard link names what does not come before it").into());
+        }
+        Ok(target.into_os_string().into_encoded_bytes())
+    }
+
+    /// What an entry is.
+    fn named(&self, kind: EntryType, link: &[u8]) -> Named {
         match kind {
-            EntryType::Symlink => {
-                if target.is_empty() || target.contains(&0) || target.len() >= MAX_PATH_BYTES {
-                    return Err(Problem::Invalid("the target of a link is empty or over the limit").into());
-                }
-                self.links.insert(path);
-                Ok(target)
+            EntryType::Directory => Named::Directory,
+            EntryType::Symlink => Named::Symlink,
+            // Another name of a symbolic link is one.
+            EntryType::Link => self.names.get(Path::new(OsStr::from_bytes(link))).unwrap_or(Named::File),
+            _ => Named::File,
+        }
+    }
+
+    /// Notes the directories on the way to `path` that no entry has made. In a layer they are written: an entry that comes
+    /// later replaces them.
+    fn missing_parents(&mut self, path: &Path, modified: u64) -> Result<(), TreeError> {
+        let mut parents: Vec<_> = path.ancestors().skip(1).collect();
+        // The last one is the destination itself.
+        parents.pop();
+        for parent in parents.into_iter().rev() {
+            if self.names.get(parent).is_some() {
+                continue;
             }
-            EntryType::Link => {
-                let target = relative(&target)?;
-                if target.as_os_str().is_empty() {
-                    return Err(Problem::UnsafePath("a hard link names the destination").into());
-                }
-                self.links.refuse_through(&target, false)?;
-                // Another name of a link is a link.
-                if self.links.contains(&target) {
-                    self.links.insert(path);
-                } else {
-                    self.links.remove(path);
-                }
-                Ok(target.into_os_string().into_encoded_bytes())
-            }
-            _ => {
-                self.links.remove(path);
-                Ok(Vec::new())
+            self.names.insert(parent, Named::Directory);
+            if self.emitter.is_layer() {
+                let name = [parent.as_os_str().as_bytes(), b"/"].concat();
+                let kind = EntryType::Directory;
+                self.emitter.bare(&Meta {
+                    kind,
+                    name: &name,
+                    link: b"",
+                    mode: 0o755,
+                    owner: (0, 0),
+                    modified,
+                })?;
+                self.emitter.totals.entries -= 1;
             }
         }
+        Ok(())
     }
 }
 
@@ -194,34 +230,49 @@ impl Extensions {
     }
 }
 
-/// The names of symbolic links so far, by hash: however many and long they are, they take little memory. That two names
-/// have one hash is as unlikely as can be, and means a refusal.
+/// What a name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Named {
+    Directory,
+    File,
+    Symlink,
+}
+
+/// The names so far, by hash: however long they are, each takes little memory. That two names have one hash is as unlikely as
+/// can be, and means a refusal.
 #[derive(Debug, Default)]
-struct Links {
-    hashes: HashSet<u64>,
+struct Names {
+    kinds: HashMap<u64, Named>,
     state: RandomState,
 }
 
-impl Links {
-    fn insert(&mut self, path: &Path) {
-        self.hashes.extend(self.prefixes(path).last());
-    }
-
-    fn remove(&mut self, path: &Path) {
+impl Names {
+    fn insert(&mut self, path: &Path, named: Named) {
         if let Some(hash) = self.prefixes(path).last() {
-            self.hashes.remove(&hash);
+            self.kinds.insert(hash, named);
         }
     }
 
-    fn contains(&self, path: &Path) -> bool {
-        self.prefixes(path).last().is_some_and(|hash| self.hashes.contains(&hash))
+    fn get(&self, path: &Path) -> Option<Named> {
+        self.kinds.get(&self.prefixes(path).last()?).copied()
     }
 
-    /// Refuses a path that a link is on the way to, or in the place of when `last` says so.
-    fn refuse_through(&self, path: &Path, last: bool) -> Result<(), TreeError> {
-        let count = path.components().count() - usize::from(!last);
-        if self.prefixes(path).take(count).any(|hash| self.hashes.contains(&hash)) {
-            return Err(Problem::UnsafePath("the path goes through a symbolic link of the archive").into());
+    /// Refuses a path that leads through something else than directories, or that is a directory where there is something
+    /// else, or something else where there is a directory.
+    fn refuse_in_the_way(&self, path: &Path, is_directory: bool) -> Result<(), Problem> {
+        const THROUGH: Problem = Problem::UnsafePath("the path goes through a symbolic link of the archive");
+        let last = path.components().count() - 1;
+        for (index, hash) in self.prefixes(path).enumerate() {
+            match (self.kinds.get(&hash), index < last || is_directory) {
+                (Some(Named::Symlink), true) => return Err(THROUGH),
+                (Some(Named::File), true) => {
+                    return Err(Problem::AlreadyExists("a file is where a directory should be"));
+                }
+                (Some(Named::Directory), false) => {
+                    return Err(Problem::AlreadyExists("a directory is in the way"));
+                }
+                _ => {}
+            }
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use tar::Header;
 
-use crate::emit::{BLOCK, BLOCK_BYTES};
+use crate::emit::{BLOCK, BLOCK_BYTES, Emitter};
 use crate::pack::{Packer, Rules};
 use crate::tree::{Tree, relative};
 use crate::{Limits, Problem, Totals, TreeError};
@@ -94,16 +94,34 @@ impl Source {
     /// Fails with a path or entry for anything that cannot be read, is not allowed or is over `limits`; what was
     /// written until then is of no use.
     pub fn write_tar(self, out: &mut impl Write, limits: Limits) -> Result<Totals, TreeError> {
+        self.write(Emitter::new(out, limits))
+    }
+
+    /// Writes everything as the archive of a layer: complete in itself, all of it beneath the directory `beneath`, each
+    /// directory before what is in it, and nothing sparse, so that what makes images of archives needs to know little.
+    ///
+    /// Memory grows by some 20 bytes for each name in an archive. Fails as [`Self::write_tar`] does, and for a hard link
+    /// to what the archive has not.
+    pub fn write_layer(
+        self,
+        beneath: &str,
+        out: &mut impl Write,
+        limits: Limits,
+    ) -> Result<Totals, TreeError> {
+        self.write(Emitter::new(out, limits).into_layer(beneath)?)
+    }
+
+    fn write<W: Write>(self, emitter: Emitter<'_, W>) -> Result<Totals, TreeError> {
         let rules = Rules { device: None, owned_by_root: true, refuse_devices: true };
         match self.input {
-            Input::Archive(file, compression) => normalise(file, compression, out, limits),
+            Input::Archive(file, compression) => normalise(file, compression, emitter),
             Input::Whole(tree) => {
-                let mut packer = Packer::new(tree, rules, limits, out);
+                let mut packer = Packer::new(tree, rules, emitter);
                 packer.descend(Path::new(""))?;
                 packer.finish()
             }
             Input::Files(tree, names) => {
-                let mut packer = Packer::new(tree, rules, limits, out);
+                let mut packer = Packer::new(tree, rules, emitter);
                 write_files(&mut packer, &names)?;
                 packer.finish()
             }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod destination;
+mod layer;
 mod round_trip;
 mod source;
 mod source_hostile;

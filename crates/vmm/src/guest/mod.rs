@@ -62,6 +62,8 @@ pub struct Identity {
     pub hostname: String,
     /// The guest has disks to make its root of; an agent on the host has none.
     pub with_root: bool,
+    /// Its workspace begins with the tree on the disk [`pyro_protocol::serial::SEED`].
+    pub seeded: bool,
 }
 
 /// A connected agent. Cloning shares the connection.
@@ -136,6 +138,7 @@ impl Guest {
             hostname: identity.hostname,
             machine_id: format!("{:016x}{:016x}", random_token()?, random_token()?),
             root: identity.with_root.then(root),
+            seed_serial: if identity.seeded { pyro_protocol::serial::SEED } else { "" }.to_owned(),
         };
         match self.ask("configure", DISK_DEADLINE, request::Call::Configure(configure)).await? {
             Reply::Configured(_) => Ok(()),
@@ -199,14 +202,8 @@ impl Guest {
         UnpackCall::start(&self.streams, root, path, owner).await
     }
 
-    /// Unpacks a tar into the layer that the workspace begins with, owned by root: [`Self::diff`] tells what changed since.
-    /// Legal once, before [`Self::configure`].
-    pub async fn seed(&self) -> Result<UnpackCall, VmmError> {
-        UnpackCall::seed(&self.streams, root()).await
-    }
-
     /// Flushes the guest's writable disk and freezes its file system, for `limit` at most (up to 10 minutes). Legal after
-    /// [`Self::seed`] and [`Self::configure`].
+    /// [`Self::configure`].
     pub async fn freeze(&self, limit: Duration) -> Result<Frozen, VmmError> {
         Frozen::start(&self.streams, limit).await
     }
@@ -247,7 +244,7 @@ impl Guest {
         files::replace(&self.streams, root, changes).await
     }
 
-    /// Asks for what changed in the workspace since [`Self::seed`].
+    /// Asks for what changed in the workspace since it began.
     pub async fn diff(&self, limits: DiffLimits) -> Result<DiffCall, VmmError> {
         DiffCall::start(&self.streams, limits).await
     }

@@ -80,12 +80,6 @@ impl UnpackCall {
         Ok(Self { call: Call::transfer(streams, "unpack", request::Call::Unpack(request)).await? })
     }
 
-    /// Into the layer that the workspace begins with, owned by root.
-    pub(super) async fn seed(streams: &StreamOpener, root: v1::Root) -> Result<Self, VmmError> {
-        let request = request::Call::Seed(v1::Seed { uid: 0, gid: 0, root: Some(root) });
-        Ok(Self { call: Call::transfer(streams, "seed", request).await? })
-    }
-
     /// Sends a piece of the tar, of any length. Fails with the guest's refusal where that is why it stopped reading.
     pub async fn write(&mut self, data: &[u8]) -> Result<(), VmmError> {
         self.call.feed_data(data).await

@@ -197,7 +197,6 @@ async fn silence_ends_every_call() {
     timed_out(guest.write_file(b"/", b"file", 0o644, b"x").await);
     timed_out(guest.replace(b"/", Vec::new()).await);
     timed_out(guest.freeze(Duration::from_secs(1)).await.map(|_| ()));
-    timed_out(guest.seed().await.unwrap().finish().await.map(|_| ()));
     timed_out(diff(&peer).await.map(|_| ()));
     let frozen = Peer::saying(vec![Answer::Done(Done {})]);
     timed_out(frozen.guest().freeze(Duration::from_secs(1)).await.unwrap().thaw().await);
@@ -223,6 +222,5 @@ async fn other_answers_are_no_acknowledgement() {
     misbehaved(guest.write_file(b"/", b"file", 0o644, b"x").await, "something else");
     misbehaved(guest.replace(b"/", Vec::new()).await, "something else");
     misbehaved(guest.freeze(Duration::from_secs(1)).await.map(|_| ()), "something else");
-    misbehaved(guest.seed().await.unwrap().finish().await, "something else");
     misbehaved(guest.ping().await, "something else");
 }

@@ -1,7 +1,7 @@
 //! Starting a supervisor, and talking to one.
 
 use super::messages::{receive, send};
-use super::{Control, ControlAnswer, GO_ON, Order, Report};
+use super::{Control, ControlAnswer, Order, Report};
 use crate::engine::blocking;
 use crate::store::Started;
 use crate::workspace::{WorkspaceDirectory, WorkspaceError, WorkspaceId};
@@ -17,7 +17,7 @@ use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use tokio::io::{AsyncWriteExt, BufReader};
+use tokio::io::BufReader;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
@@ -42,7 +42,6 @@ impl Starting {
         pyro: &Pyro,
         id: &WorkspaceId,
         directory: &WorkspaceDirectory,
-        fill: bool,
         boot: Duration,
     ) -> Result<Self, PyroError> {
         let program = pyro.settings.program.clone().ok_or(WorkspaceError::NoProgram)?;
@@ -62,49 +61,23 @@ impl Starting {
         // It may boot twice, when its template fails.
         let mut starting = Self { socket, patience: boot * 2 + START_MARGIN };
         let (dirs, templates) = (pyro.dirs().clone(), pyro.settings.templates);
-        let order = Order { dirs, templates, workspace_id: id.clone(), fill };
+        let order = Order { dirs, templates, workspace_id: id.clone() };
         send(&mut starting.socket, &order).await.map_err(failed)?;
         Ok(starting)
     }
 
-    /// Waits until the guest's disk can be filled.
-    pub(crate) async fn booted(&mut self) -> Result<(), PyroError> {
-        match self.report().await? {
-            Report::Booted => Ok(()),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    /// The disk is filled.
-    pub(crate) async fn go_on(&mut self) -> Result<(), PyroError> {
-        let sent = self.socket.write_all(GO_ON.as_bytes()).await;
-        Ok(sent.map_err(|source| WorkspaceError::Supervisor { action: "talked to", source })?)
-    }
-
     /// Waits until the guest is up.
     pub(crate) async fn ready(mut self) -> Result<Started, PyroError> {
-        match self.report().await? {
-            Report::Ready(started) => Ok(started),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    async fn report(&mut self) -> Result<Report, PyroError> {
         let received = timeout(self.patience, receive(&mut self.socket)).await;
         let report = received.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         match report.map_err(|source| WorkspaceError::Supervisor { action: "heard", source })? {
+            Report::Ready(started) => Ok(started),
             Report::Failed { code, message, hint, log } => {
                 let kind = ErrorKind::from_code(&code).unwrap_or(ErrorKind::Host);
                 Err(WorkspaceError::StartFailed { kind, message, hint, log }.into())
             }
-            report => Ok(report),
         }
     }
-}
-
-fn unexpected(report: &Report) -> PyroError {
-    let source = io::Error::other(format!("it reported {report:?} out of turn"));
-    WorkspaceError::Supervisor { action: "understood", source }.into()
 }
 
 /// Whether the guest answers. `None` when the supervisor does not.

@@ -9,9 +9,6 @@ use serde::{Deserialize, Serialize};
 use std::io;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// Tells a supervisor whose guest waits for its disk to be filled to go on.
-pub(crate) const GO_ON: &str = "go on\n";
-
 /// Longest line. A console that is reported is far shorter.
 const MAX_LINE_BYTES: u64 = 1 << 20;
 
@@ -22,16 +19,12 @@ pub(crate) struct Order {
     pub(crate) dirs: Dirs,
     pub(crate) templates: TemplatePolicy,
     pub(crate) workspace_id: WorkspaceId,
-    /// The disk will be filled before the guest gets its root.
-    pub(crate) fill: bool,
 }
 
 /// What a supervisor reports to whoever started it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "snake_case")]
 pub(crate) enum Report {
-    /// The agent has answered, and the guest has no root yet.
-    Booted,
     /// The guest is up.
     Ready(Started),
     /// It is not, and the supervisor ends.

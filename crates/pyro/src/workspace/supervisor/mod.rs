@@ -3,9 +3,7 @@
 //! It is started detached by whoever starts a workspace, and talks to that process over a socket that is its standard input:
 //!
 //! 1. it reads one [`Order`];
-//! 2. where the order says that the disk is to be filled, it reports [`Report::Booted`] once the agent has answered, relays
-//!    calls, and waits for [`GO_ON`];
-//! 3. it reports [`Report::Ready`], having recorded that the workspace is running, or [`Report::Failed`].
+//! 2. it reports [`Report::Ready`], having recorded that the workspace is running, or [`Report::Failed`].
 //!
 //! When the socket is closed before the guest is ready, nobody wants it any more, and the supervisor ends. Afterwards it
 //! serves two sockets in the workspace's directory to any number of processes: every connection to `guest.sock` is one
@@ -21,5 +19,5 @@ mod relay;
 mod serve;
 
 pub(crate) use client::{Starting, end, is_responsive, kill, stop};
-pub(super) use messages::{Control, ControlAnswer, GO_ON, Order, Report};
+pub(super) use messages::{Control, ControlAnswer, Order, Report};
 pub use serve::supervise;

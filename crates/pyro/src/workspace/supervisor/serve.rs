@@ -2,12 +2,12 @@
 
 use super::messages::{receive, send};
 use super::relay::{listen, relay};
-use super::{Control, ControlAnswer, GO_ON, Order, Report};
+use super::{Control, ControlAnswer, Order, Report};
 use crate::engine::blocking;
 use crate::store::{Record, Started, WorkspaceState};
 use crate::template::TemplatePolicy;
-use crate::vm::{Fill, MachinePlan, Running, Shape};
-use crate::workspace::{WorkspaceDirectory, WorkspaceError, WorkspaceId};
+use crate::vm::{MachinePlan, Running, Shape};
+use crate::workspace::{SeedMode, WorkspaceDirectory, WorkspaceError, WorkspaceId};
 use crate::{FetchOptions, Pyro, PyroError, Settings};
 use jiff::Timestamp;
 use pyro_protocol::error::{Diagnostic, chain};
@@ -20,11 +20,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdStream;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncReadExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 /// How long the supervisor before may take to let go.
@@ -48,9 +48,9 @@ pub async fn supervise() -> Result<(), PyroError> {
     let failed = |source| WorkspaceError::Supervisor { action: "started", source };
     let (mut reader, writer) = standard_input().map_err(failed)?;
     let order: Order = receive(&mut reader).await.map_err(failed)?;
-    let (client, id) = (Client::new(reader, writer), order.workspace_id.clone());
+    let (mut client, id) = (Client { reader, writer }, order.workspace_id.clone());
     let started = tokio::select! {
-        started = Supervisor::start(order, &client) => started,
+        started = Supervisor::start(order) => started,
         // Nobody waits for the guest any more.
         () = client.gone() => return Ok(()),
     };
@@ -93,50 +93,20 @@ fn standard_input() -> io::Result<(BufReader<OwnedReadHalf>, OwnedWriteHalf)> {
 
 /// Whoever started this process, until the guest is ready.
 struct Client {
-    writer: Arc<Mutex<OwnedWriteHalf>>,
-    said_go_on: Arc<Mutex<mpsc::Receiver<()>>>,
-    gone: watch::Receiver<bool>,
+    reader: BufReader<OwnedReadHalf>,
+    writer: OwnedWriteHalf,
 }
 
 impl Client {
-    fn new(mut reader: BufReader<OwnedReadHalf>, writer: OwnedWriteHalf) -> Self {
-        let (go_on, said_go_on) = mpsc::channel(1);
-        let (leave, gone) = watch::channel(false);
-        tokio::spawn(async move {
-            let mut line = String::new();
-            while reader.read_line(&mut line).await.is_ok_and(|bytes| bytes > 0) {
-                if line == GO_ON && go_on.send(()).await.is_err() {
-                    break;
-                }
-                line.clear();
-            }
-            leave.send_replace(true);
-        });
-        Self { writer: Arc::new(Mutex::new(writer)), said_go_on: Arc::new(Mutex::new(said_go_on)), gone }
+    /// Returns when nobody is at the other end any more. Nothing is said from there once the order was given.
+    async fn gone(&mut self) {
+        let mut rest = [0; 64];
+        while self.reader.read(&mut rest).await.is_ok_and(|bytes| bytes > 0) {}
     }
 
-    async fn gone(&self) {
-        let mut gone = self.gone.clone();
-        // The sender lives in the task that reads, until the other end is gone.
-        let _left = gone.wait_for(|gone| *gone).await;
-    }
-
-    async fn report(&self, report: &Report) {
+    async fn report(&mut self, report: &Report) {
         // A client that is gone has ended this process, or will.
-        let _unheard = send(&mut *self.writer.lock().await, report).await;
-    }
-
-    /// What lets the client fill the disk of a guest that has no root yet.
-    fn fill(&self, guests: watch::Sender<Option<Guest>>) -> Fill {
-        let (writer, said_go_on) = (Arc::clone(&self.writer), Arc::clone(&self.said_go_on));
-        Box::new(move |guest| {
-            Box::pin(async move {
-                guests.send_replace(Some(guest));
-                let reported = send(&mut *writer.lock().await, &Report::Booted).await;
-                let heard = reported.is_ok() && said_go_on.lock().await.recv().await.is_some();
-                if heard { Ok(()) } else { Err(PyroError::Cancelled) }
-            })
-        })
+        let _unheard = send(&mut self.writer, report).await;
     }
 }
 
@@ -155,8 +125,8 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    async fn start(order: Order, client: &Client) -> Result<(Self, Started), PyroError> {
-        let Order { dirs, templates, workspace_id, fill } = order;
+    async fn start(order: Order) -> Result<(Self, Started), PyroError> {
+        let Order { dirs, templates, workspace_id } = order;
         let pyro = pyro(dirs, templates);
         let id = workspace_id.clone();
         let record = pyro.read(move |store| Record::find(store, &id)).await?;
@@ -167,9 +137,8 @@ impl Supervisor {
         let (guests, at_present) = watch::channel(None);
         tokio::spawn(relay(listen(&directory.guest_socket())?, at_present));
         let control = listen(&directory.control_socket())?;
-        let fill = fill.then(|| client.fill(guests.clone()));
         let lock = alive.share().map_err(FsError::on("share the lock of", directory.alive_file()))?;
-        let machine = pyro.start_workspace_machine(&record, &directory, Arc::new(lock), fill);
+        let machine = pyro.start_workspace_machine(&record, &directory, Arc::new(lock));
         let (running, shape) = machine.await?;
         // Whoever reads that it runs is to reach it.
         guests.send_replace(Some(running.guest.clone()));
@@ -371,7 +340,6 @@ impl Pyro {
         record: &Record,
         directory: &WorkspaceDirectory,
         lock: Arc<OwnedFd>,
-        fill: Option<Fill>,
     ) -> Result<(Running, Shape), PyroError> {
         let origin = &record.origin;
         let shape = Shape::new(
@@ -396,8 +364,9 @@ impl Pyro {
         let disk = is_guest.then(|| directory.disk());
         // There is a supervisor until the last one who writes to the disk is gone.
         let lock = Some(lock);
-        let plan = MachinePlan { name: record.id.to_string(), directory: machine, disk, lock };
-        let running = prepared.start_filled(&plan, &shape, self.progress(), fill).await?;
+        let seed = (is_guest && origin.seed.mode != SeedMode::Empty).then(|| directory.seed());
+        let plan = MachinePlan { name: record.id.to_string(), directory: machine, disk, seed, lock };
+        let running = prepared.start(&plan, &shape, self.progress()).await?;
         Ok((running, shape))
     }
 }
