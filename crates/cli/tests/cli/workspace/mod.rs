@@ -14,3 +14,24 @@ mod recipes;
 mod refusals;
 mod snapshots;
 mod transfers;
+
+use std::path::Path;
+
+/// Exit status and code of a call that is refused.
+type Refusal = (i32, &'static str);
+
+const INVALID: Refusal = (2, "invalid_input");
+const MISSING: Refusal = (1, "not_found");
+const EXISTS: Refusal = (1, "already_exists");
+const WRONG_STATE: Refusal = (1, "wrong_state");
+const UNSUPPORTED: Refusal = (1, "unsupported");
+
+/// A path as an argument.
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Whether a text does more to a terminal than to show lines.
+fn drives_terminal(text: &str) -> bool {
+    text.contains(|character: char| character.is_control() && character != '\n' || character == '\u{202e}')
+}
