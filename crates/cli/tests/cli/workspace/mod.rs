@@ -8,12 +8,13 @@ mod expiry;
 mod files;
 mod hostile_guest;
 mod lifecycle;
-mod live;
 mod patches;
 mod recipes;
 mod refusals;
 mod snapshots;
+mod terminal;
 mod transfers;
+mod trees;
 
 use std::path::Path;
 
@@ -23,6 +24,7 @@ type Refusal = (i32, &'static str);
 const INVALID: Refusal = (2, "invalid_input");
 const MISSING: Refusal = (1, "not_found");
 const EXISTS: Refusal = (1, "already_exists");
+const EXHAUSTED: Refusal = (1, "exhausted");
 const WRONG_STATE: Refusal = (1, "wrong_state");
 const UNSUPPORTED: Refusal = (1, "unsupported");
 
