@@ -1,6 +1,6 @@
 //! Single files: list, read and write.
 
-use super::{EXISTS, INVALID, MISSING, text};
+use super::{EXISTS, INVALID, MISSING, paths, text};
 use crate::{DEBIAN, SUITE};
 use pyro_testkit::{Value, json};
 use std::fs;
@@ -278,9 +278,4 @@ fn a_reader_in_the_guest_sees_the_old_text_or_the_new_one() {
     let lines: Vec<_> = seen.text().lines().collect();
     assert!(lines.iter().all(|line| ["a", "b", "200000"].contains(line)), "{lines:?}");
     assert_eq!(workspace.sh("ls -A"), "file\n", "no temporary file is left");
-}
-
-/// The paths of a listing.
-fn paths(listed: &Value) -> Vec<&str> {
-    listed["entries"].as_array().unwrap().iter().map(|entry| entry["path"].as_str().unwrap()).collect()
 }

@@ -16,6 +16,7 @@ mod terminal;
 mod transfers;
 mod trees;
 
+use pyro_testkit::{Home, Value};
 use std::path::Path;
 
 /// Exit status and code of a call that is refused.
@@ -31,6 +32,17 @@ const UNSUPPORTED: Refusal = (1, "unsupported");
 /// A path as an argument.
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
+}
+
+/// The list of workspaces.
+#[track_caller]
+fn list(home: &Home) -> Value {
+    home.pyro(["workspace", "list", "--json"]).run().expect(0).json()
+}
+
+/// The paths of the entries of a listing or a diff.
+fn paths(document: &Value) -> Vec<&str> {
+    document["entries"].as_array().unwrap().iter().map(|entry| entry["path"].as_str().unwrap()).collect()
 }
 
 /// Whether a text does more to a terminal than to show lines.

@@ -1,12 +1,12 @@
 //! What is refused: with a code, a cause and a way out, and before anything is made.
 
-use super::{INVALID, MISSING, UNSUPPORTED};
+use super::{INVALID, MISSING, Refusal, UNSUPPORTED, text};
 use crate::{DEBIAN, SUITE};
-use pyro_testkit::Home;
+use pyro_testkit::{GONE_DEADLINE, Home};
 use std::fs;
 use std::os::unix::fs::symlink;
 
-fn refused(home: &Home, arguments: &[&str], (status, code): (i32, &str), said: &str) {
+fn refused(home: &Home, arguments: &[&str], (status, code): Refusal, said: &str) {
     let run = home.pyro(["workspace"]).args(arguments).run();
     assert!(run.code == Some(status) && run.stdout_bytes > 0, "{arguments:?}: {:?} {}", run.code, run.stderr);
     let error = run.json()["error"].clone();
@@ -30,8 +30,8 @@ fn a_workspace_that_cannot_be_is_refused_before_anything_is_fetched() {
         .unwrap();
     fs::write(home.path().join("broken.tar.gz"), "this is not compressed").unwrap();
     let broken = home.path().join("broken.tar.gz");
-    let [file, link, broken] = [&file, &link, &broken].map(|path| path.to_str().unwrap());
-    let cases: [(&[&str], (i32, &str), &str); 19] = [
+    let [file, link, broken] = [&file, &link, &broken].map(|path| text(path));
+    let cases: [(&[&str], Refusal, &str); 19] = [
         (&["--ttl-seconds", "0"], INVALID, "ttl_seconds must be between 1 and 86400, not 0"),
         (&["--ttl-seconds", "86401"], INVALID, "ttl_seconds must be between 1 and 86400"),
         (&["--ttl-seconds", "18446744073709551615"], INVALID, "ttl_seconds"),
@@ -77,7 +77,7 @@ fn an_operation_that_makes_no_sense_is_refused() {
     for command in ["status", "logs", "summary", "diff", "start", "stop", "delete", "reset"] {
         refused(&home, &[command, "ws-none", "--json"], MISSING, "there is no workspace `ws-none`");
     }
-    let cases: [(&[&str], (i32, &str), &str); 13] = [
+    let cases: [(&[&str], Refusal, &str); 13] = [
         (&["exec", "ws-none", "--json", "--", "true"], (125, "not_found"), "ws-none"),
         (&["exec", "ws-none", "--json", "--", ""], INVALID, "no command"),
         (&["exec", "ws-none", "--json", "--timeout-seconds", "0", "--", "true"], INVALID, "timeout_seconds"),
@@ -123,10 +123,9 @@ fn a_seed_that_turns_out_to_be_broken_leaves_no_workspace() {
     let home = SUITE.with(DEBIAN);
     let broken = home.path().join("broken.tar.gz");
     fs::write(&broken, "this is not compressed").unwrap();
-    let run =
-        home.pyro(["workspace", "create", DEBIAN, "--json", "--seed-path", broken.to_str().unwrap()]).run();
+    let run = home.pyro(["workspace", "create", DEBIAN, "--json", "--seed-path", text(&broken)]).run();
     let error = run.refused(INVALID);
     assert!(error["message"].as_str().unwrap().contains("broken.tar.gz"), "{error}");
     assert_eq!(home.workspaces(), [] as [&str; 0]);
-    home.expect_no_process_within(std::time::Duration::from_secs(5));
+    home.expect_no_process_within(GONE_DEADLINE);
 }

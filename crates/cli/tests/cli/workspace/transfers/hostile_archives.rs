@@ -1,7 +1,7 @@
 //! Archives of others, as a seed and as an import.
 
 use crate::workspace::trees::entry;
-use crate::workspace::{EXHAUSTED, INVALID, Refusal, text};
+use crate::workspace::{EXHAUSTED, INVALID, Refusal, list, text};
 use crate::{DEBIAN, SUITE};
 use flate2::{Compression, write::GzEncoder};
 use std::fs;
@@ -56,7 +56,7 @@ fn after_a_hostile_seed_nothing_is_left() {
         let run = home.pyro(["workspace", "create", DEBIAN, "--json", "--seed-path", text(&path)]).run();
         let error = run.refused(refusal);
         assert!(error["message"].as_str().unwrap().contains(said), "{name}: {error:#}");
-        assert_eq!(home.pyro(["workspace", "list", "--json"]).run().expect(0).json()["count"], 0, "{name}");
+        assert_eq!(list(&home)["count"], 0, "{name}");
         assert_eq!((home.workspaces().len(), home.processes().len()), (0, 0), "after {name}");
     }
 }
