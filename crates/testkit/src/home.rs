@@ -8,11 +8,12 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// What pyro started has to be gone so soon after pyro itself, however that ended.
-const GONE_DEADLINE: Duration = Duration::from_secs(5);
+pub const GONE_DEADLINE: Duration = Duration::from_secs(5);
 /// What workspaces are made from, where a test does not care.
 const ENVIRONMENT: &str = "debian:12";
 
-/// Everything that `pyro` keeps for one test. Dropping it checks that nothing is left, and removes it.
+/// Everything that `pyro` keeps for one test. Dropping it checks that nothing is left, and removes it; when the test has
+/// failed already, it only ends the processes.
 #[derive(Debug)]
 pub struct Home {
     suite: Suite,
@@ -129,6 +130,15 @@ impl Home {
         assert!(gone, "still alive after {} s: {:#?}", deadline.as_secs(), self.processes());
     }
 
+    /// Ends what lives, and says nothing: the test has failed already, and another panic would abort all tests.
+    fn end_processes(&self) {
+        let _ended = poll_until(GONE_DEADLINE, || {
+            let living = self.processes();
+            living.iter().for_each(Process::kill);
+            living.is_empty().then_some(())
+        });
+    }
+
     /// What is left, in words, after ending the processes among it.
     fn leftovers(&self) -> Vec<String> {
         let mut left = Vec::new();
@@ -149,7 +159,34 @@ impl Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            return self.end_processes();
+        }
         let left = self.leftovers();
-        assert!(left.is_empty() || std::thread::panicking(), "the test left behind:\n{}", left.join("\n"));
+        assert!(left.is_empty(), "the test left behind:\n{}", left.join("\n"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::process::Command;
+
+    #[test]
+    fn a_test_that_fails_leaves_no_process_and_is_told_why_it_failed() {
+        let scratch = tempfile::tempdir().unwrap();
+        let suite = Suite::new("pyro", scratch.path().to_str().unwrap().to_owned().leak());
+        let mut child = None;
+        let failed = catch_unwind(AssertUnwindSafe(|| {
+            let home = suite.bare();
+            // The check for what is left cannot even read this.
+            fs::create_dir_all(home.data()).and_then(|()| fs::write(home.store(), "no store")).unwrap();
+            child = Command::new("sleep").arg("60").env("HOME", home.path()).spawn().ok();
+            let lives = poll_until(GONE_DEADLINE, || (!home.processes().is_empty()).then_some(()));
+            assert!(lives.is_none(), "why it failed");
+        }));
+        assert_eq!(failed.unwrap_err().downcast_ref(), Some(&"why it failed"));
+        assert!(!child.unwrap().wait().unwrap().success(), "it was killed");
     }
 }

@@ -4,7 +4,8 @@
 //!   runtime bundle and environments, is in one cache that all tests of a target directory share: the first test that
 //!   needs something prepares it through `pyro` itself, under its own locks, and a second run downloads nothing.
 //! - Each test has a [`Home`] of its own for everything else. When it is dropped, no process, socket, machine, workspace
-//!   or temporary file of that home may be left; one that is fails the test.
+//!   or temporary file of that home may be left; one that is fails the test. A test that has failed already is not
+//!   checked: its processes are ended, and nothing else is done.
 //! - A [`Workspace`] is deleted when it is dropped, and finds the processes behind it.
 //! - A [`Pyro`] is one call of the binary: in a process group of its own, with a deadline. Nothing is ever killed that
 //!   a home did not start.
@@ -27,7 +28,7 @@ mod workspace;
 
 pub use command::Pyro;
 pub use files::{data_of, edit_json, link_tree};
-pub use home::Home;
+pub use home::{GONE_DEADLINE, Home};
 pub use processes::{Paused, Process};
 pub use running::{Run, Running};
 pub use small_disk::SmallDisk;

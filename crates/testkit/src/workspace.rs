@@ -46,6 +46,21 @@ impl<'home> Workspace<'home> {
         self.call(command, &["--json"]).args(arguments).run().refused((status, code))
     }
 
+    /// The same with `said` in the message, and with or without a way out.
+    #[track_caller]
+    pub fn refused_saying(
+        &self,
+        command: &str,
+        arguments: &[&str],
+        refusal: (i32, &str),
+        said: &str,
+    ) -> Value {
+        let error = self.call(command, &["--json"]).args(arguments).run().error(refusal);
+        let message = error["message"].as_str().unwrap_or_default();
+        assert!(message.contains(said), "{command} {arguments:?}: no `{said}` in {error:#}");
+        error
+    }
+
     /// How it stands.
     #[track_caller]
     pub fn status(&self) -> Value {

@@ -33,10 +33,7 @@ fn an_unknown_environment_is_answered_with_the_near_ones() {
 #[test]
 fn a_failure_is_one_document_with_json() {
     let home = SUITE.bare();
-    let run = home.pyro(["run", "debain:12", "--json", "--", "true"]).run().expect(125);
-    let error = &run.json()["error"];
-    assert_eq!(error["code"], "not_found");
-    assert!(error["message"].is_string() && error["hint"].is_string(), "{error}");
+    home.pyro(["run", "debain:12", "--json", "--", "true"]).run().refused((125, "not_found"));
 }
 
 #[test]

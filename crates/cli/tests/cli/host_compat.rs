@@ -1,7 +1,7 @@
 //! Where no guest can run: nothing, or the host itself where that was asked for.
 
 use crate::{CLOSED_MIRROR, DEBIAN, SUITE};
-use pyro_testkit::{Home, Pyro, Signal};
+use pyro_testkit::{GONE_DEADLINE, Home, Pyro, Signal};
 use std::time::Duration;
 
 /// A run on a host that has no bundle and cannot get one.
@@ -53,6 +53,6 @@ fn on_the_host_nothing_is_left_when_pyro_is_killed() {
     assert!(home.processes().len() > 2, "pyro, the agent, the shell and its child: {:?}", home.processes());
     running.signal(Signal::KILL);
     assert_eq!(running.wait().signal, Some(9));
-    home.expect_no_process_within(Duration::from_secs(5));
+    home.expect_no_process_within(GONE_DEADLINE);
     run_without_a_bundle(&home, &["--allow-host-compat"], "true").run().expect(0).last_line();
 }

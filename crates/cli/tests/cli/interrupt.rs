@@ -1,10 +1,8 @@
 //! pyro ended from outside, in whatever phase: no VMM survives it, and the next call is not confused.
 
 use crate::{DEBIAN, SUITE, run};
-use pyro_testkit::{Home, Running, Signal};
+use pyro_testkit::{GONE_DEADLINE, Home, Running, Signal};
 use std::time::{Duration, Instant};
-
-const GONE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A command that runs until it is ended, in `phase`.
 fn in_phase(home: &Home, phase: &str) -> Running {
@@ -56,9 +54,8 @@ fn killed_in_any_phase_it_leaves_nothing_that_lives_or_confuses() {
 fn a_machine_is_gone_when_its_time_to_live_is_over() {
     let home = SUITE.with(DEBIAN);
     let flags = ["--ttl-seconds", "6", "--timeout-seconds", "100", "--json"];
-    let run = run(&home, &flags, &["sleep", "1000"]).deadline(Duration::from_secs(30)).run().expect(125);
-    let error = &run.json()["error"];
-    assert_eq!(error["code"], "timed_out", "{error}");
+    let run = run(&home, &flags, &["sleep", "1000"]).deadline(Duration::from_secs(30)).run();
+    let error = run.refused((125, "timed_out"));
     assert!(error["hint"].as_str().is_some_and(|hint| hint.contains("--ttl-seconds")), "{error}");
     home.expect_no_process_within(GONE_DEADLINE);
 }

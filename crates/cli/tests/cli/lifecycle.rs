@@ -4,6 +4,7 @@ use crate::DEBIAN;
 use crate::sdk::{block_on, prepared};
 use pyro::vm::lifecycle::{CreateVm, VmExec, VmState};
 use pyro::{OutputMode, PyroError, VmId};
+use pyro_testkit::GONE_DEADLINE;
 use std::time::Duration;
 
 fn request(ttl_seconds: u64) -> CreateVm {
@@ -52,7 +53,7 @@ fn a_machine_is_stopped_and_deleted_whatever_it_does() {
         pyro.start_vm(&id).await.unwrap();
         assert_eq!(home.machines().len(), 1);
         assert_eq!(pyro.stop_vm(&id).await.unwrap().state, VmState::Stopped);
-        home.expect_no_process_within(Duration::from_secs(5));
+        home.expect_no_process_within(GONE_DEADLINE);
         let late = pyro.exec_vm(&id, command(&["true"]), OutputMode::Capture).await.unwrap_err();
         assert!(matches!(late, PyroError::WrongVmState { state: "stopped", .. }), "{late}");
         pyro.delete_vm(&id).await.unwrap();

@@ -38,6 +38,9 @@ const DEBIAN: &str = "debian:12";
 /// A mirror that nobody can reach: connecting to this port is refused at once.
 const CLOSED_MIRROR: &str = "http://127.0.0.1:1/debian";
 
+/// The digest of nothing that there is.
+const OTHER_DIGEST: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
 /// A call of `pyro run debian:12 FLAGS -- COMMAND`.
 fn run(home: &Home, flags: &[&str], command: &[&str]) -> Pyro {
     home.pyro(["run", DEBIAN]).args(flags).args(["--"]).args(command)

@@ -1,11 +1,9 @@
 //! `prepare --force` killed in whatever it does, and two of them at once: there is a whole template or none.
 
 use crate::own_templates::OwnTemplates;
-use pyro_testkit::{Running, Signal, poll_until};
+use pyro_testkit::{GONE_DEADLINE, Running, Signal, poll_until};
 use std::path::Path;
 use std::time::Duration;
-
-const GONE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Kills it at `moment`. No process survives.
 fn kill_at(templates: &OwnTemplates, moment: impl FnOnce(&mut Running)) {

@@ -69,8 +69,7 @@ fn a_network_cannot_be_proven_and_nothing_is_recorded() {
     let run = home.pyro(["prepare", "--network"]).run().expect(1);
     assert!(run.stderr.contains("guests cannot be connected to a network"), "{}", run.stderr);
     assert!(run.stderr.contains(" hint: ") && !run.stderr.contains("phase="), "{}", run.stderr);
-    let error = &home.pyro(["prepare", "--network", "--json"]).run().expect(1).json()["error"];
-    assert_eq!(error["code"], "unsupported", "{error}");
+    home.pyro(["prepare", "--network", "--json"]).run().refused((1, "unsupported"));
     assert_eq!(doctor(&home)["environment"]["daily_loop"], "COLD");
     assert!(!home.state().join("prepared").exists());
 }
@@ -81,8 +80,7 @@ fn an_unknown_environment_is_answered_as_elsewhere() {
     let near = home.pyro(["prepare", "debain:12"]).run().expect(1);
     assert!(near.stderr.contains("there is no environment `debain:12`"), "{}", near.stderr);
     assert!(near.stderr.contains("did you mean debian:12"), "{}", near.stderr);
-    let error = &home.pyro(["prepare", "nosuch:1", "--json"]).run().expect(1).json()["error"];
-    assert_eq!(error["code"], "not_found", "{error}");
+    let error = home.pyro(["prepare", "nosuch:1", "--json"]).run().refused((1, "not_found"));
     assert!(says(&error["hint"], "pyro env list") && !says(&error["hint"], "did you mean"), "{error}");
     assert!(!home.cache().exists(), "nothing was fetched for it");
 }

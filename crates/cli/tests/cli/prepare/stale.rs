@@ -3,13 +3,10 @@
 
 use super::doctor;
 use crate::own_templates::says;
-use crate::{DEBIAN, SUITE};
+use crate::{DEBIAN, OTHER_DIGEST, SUITE};
 use pyro_testkit::{Home, edit_json};
 use std::fs;
 use std::path::Path;
-
-/// A digest of something else.
-const OTHER: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 #[test]
 fn whatever_changed_since_is_named_and_proven_anew() {
@@ -21,9 +18,9 @@ fn whatever_changed_since_is_named_and_proven_anew() {
     for (part, value, said) in [
         ("catalog_version", "0", "another version of the catalog"),
         ("platform", "linux-aarch64", "on another platform"),
-        ("environment_digest", OTHER, "it was built anew since"),
-        ("bundle", OTHER, "the runtime has changed"),
-        ("host", OTHER, "the host has changed"),
+        ("environment_digest", OTHER_DIGEST, "it was built anew since"),
+        ("bundle", OTHER_DIGEST, "the runtime has changed"),
+        ("host", OTHER_DIGEST, "the host has changed"),
         // A field of a later version may mean anything.
         ("unheard_of", "", "the record of its preparation is unreadable"),
     ] {

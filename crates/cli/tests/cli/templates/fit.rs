@@ -1,14 +1,12 @@
 //! A template serves the machines that it was made for, and is removed when there can be none any more.
 
+use crate::OTHER_DIGEST;
 use crate::broken_environment::copy_of_environment;
 use crate::own_templates::{DEFAULT_SHAPE, OwnTemplates, says};
 use pyro_testkit::{Value, edit_json};
 use std::fs;
 
 const OTHER_SHAPE: &str = "debian-12-2x512";
-
-/// A digest of something else.
-const OTHER: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 #[test]
 fn a_template_for_something_else_is_not_used_and_made_anew() {
@@ -21,7 +19,7 @@ fn a_template_for_something_else_is_not_used_and_made_anew() {
         ("host", "another host or processor"),
         ("agent", "another agent"),
     ] {
-        let was = change_key(&templates, part, OTHER.into());
+        let was = change_key(&templates, part, OTHER_DIGEST.into());
         let doctor = templates.doctor();
         let environment = &doctor["environment"];
         assert_eq!(environment["next_start"], "cold", "{part}");
@@ -31,7 +29,7 @@ fn a_template_for_something_else_is_not_used_and_made_anew() {
         change_key(&templates, part, was);
     }
     assert_eq!(templates.doctor()["environment"]["daily_loop"], "WARM");
-    change_key(&templates, "agent", OTHER.into());
+    change_key(&templates, "agent", OTHER_DIGEST.into());
     templates.expect_cold("the template was made for another agent");
     let prepared = templates.prepare(&[]);
     assert_eq!((&prepared["reused"], &prepared["start"]), (&false.into(), &"warm".into()), "{prepared}");
@@ -91,7 +89,7 @@ fn add_one_for_another_agent(templates: &OwnTemplates) -> Vec<Told> {
     edit_json(&directory.join(&manifest), |manifest| {
         manifest["key"]["vcpu_count"] = 2.into();
         manifest["key"]["mem_mib"] = 512.into();
-        manifest["key"]["agent"] = OTHER.into();
+        manifest["key"]["agent"] = OTHER_DIGEST.into();
     });
     let content = ["ram", "state"].map(|kind| format!("{OTHER_SHAPE}-0123456789abcdef.{kind}"));
     for file in &content {

@@ -1,5 +1,6 @@
 //! Several processes with one workspace, and many workspaces at once. One that is stuck is nobody else's matter.
 
+use super::{EXISTS, MISSING};
 use crate::{DEBIAN, SUITE};
 use pyro_testkit::{Signal, json, poll_until};
 use std::time::Duration;
@@ -103,7 +104,7 @@ fn changes_of_state_take_turns() {
         if run.code == Some(0) {
             made += 1;
         } else {
-            run.refused((1, "already_exists"));
+            run.refused(EXISTS);
         }
     }
     assert_eq!(made, 1);
@@ -139,7 +140,7 @@ fn only_one_deletes_a_workspace_and_the_others_are_told() {
             if run.code == Some(0) {
                 deleted += 1;
             } else {
-                run.refused((1, "not_found"));
+                run.refused(MISSING);
             }
         }
         assert_eq!(deleted, 1, "round {round}");

@@ -1,12 +1,13 @@
 //! Whatever is killed, whenever: what was acknowledged is there, and the next command tells the truth and sets it right.
 
+use super::trees::directory;
+use super::{MISSING, list, text};
 use crate::{DEBIAN, SUITE};
-use pyro_testkit::{Home, Process, Pyro, Running, Signal, Value, Workspace, poll_until};
+use pyro_testkit::{GONE_DEADLINE, Home, Process, Pyro, Running, Signal, Value, Workspace, poll_until};
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-const GONE_DEADLINE: Duration = Duration::from_secs(5);
 /// Milliseconds after which a call is killed that takes a few hundred. None of them has to hit anything in particular.
 const MOMENTS: [u64; 8] = [3, 15, 30, 60, 110, 170, 250, 400];
 
@@ -17,9 +18,8 @@ fn kill_after(running: Running, milliseconds: u64) {
     let _killed = running.wait();
 }
 
-fn list(home: &Home) -> Vec<Value> {
-    let list = home.pyro(["workspace", "list", "--json"]).run().expect(0).json();
-    list["workspaces"].as_array().unwrap().clone()
+fn listed(home: &Home) -> Vec<Value> {
+    list(home)["workspaces"].as_array().unwrap().clone()
 }
 
 #[track_caller]
@@ -55,7 +55,7 @@ fn what_was_acknowledged_survives_the_end_of_supervisor_and_vmm() {
             "{victim}: {stopped}"
         );
         assert!(stopped.get("guest_responsive").is_none(), "{victim}: {stopped}");
-        assert_eq!((&list(&home)[0]["state"], &stopped["name"]), (&"stopped".into(), &"kept".into()));
+        assert_eq!((&listed(&home)[0]["state"], &stopped["name"]), (&"stopped".into(), &"kept".into()));
         let error = workspace.refused("exec", &["--", "true"], (125, "wrong_state"));
         let reason = stopped["stop_reason"].as_str().unwrap();
         assert!(error["message"].as_str().unwrap().contains(reason), "{victim}: {error}");
@@ -116,13 +116,12 @@ fn a_command_whose_guest_is_killed_ends_and_is_on_record_as_interrupted() {
 #[test]
 fn a_creation_that_is_killed_leaves_a_whole_workspace_or_none() {
     let home = SUITE.with(DEBIAN);
-    let source = home.path().join("source");
-    fs::create_dir(&source).unwrap();
+    let source = directory(&home, "source");
     for number in 0..200 {
         fs::write(source.join(format!("file-{number}")), vec![b'x'; 20_000]).unwrap();
     }
     for seeded in [false, true] {
-        let seed = ["--seed-path", source.to_str().unwrap()];
+        let seed = ["--seed-path", text(&source)];
         let seed = if seeded { &seed[..] } else { &[] };
         let create = || home.pyro(["workspace", "create", DEBIAN, "--json"]).args(seed).spawn();
         let phases = if seeded { &["create", "start", "seed"][..] } else { &["create", "start"] };
@@ -141,7 +140,7 @@ fn a_creation_that_is_killed_leaves_a_whole_workspace_or_none() {
 
 #[track_caller]
 fn expect_whole_or_nothing(home: &Home, seeded: bool, when: &str) {
-    for entry in list(home) {
+    for entry in listed(home) {
         assert_eq!(entry["state"], "running", "{when}: {entry}");
         let workspace = Workspace::adopt(home, entry["workspace_id"].as_str().unwrap());
         let files = if seeded { "200\n" } else { "0\n" };
@@ -155,13 +154,13 @@ fn expect_whole_or_nothing(home: &Home, seeded: bool, when: &str) {
 #[test]
 fn a_creation_that_is_killed_before_it_is_on_record_leaves_nothing() {
     let home = SUITE.with(DEBIAN);
-    assert_eq!(list(&home), [] as [Value; 0]);
+    assert_eq!(listed(&home), [] as [Value; 0]);
     // The directory comes before the record; this is what is there in between.
     let directory = home.workspace_directory("ws-0123456789abcdef");
     fs::create_dir_all(directory.join("snapshots"))
         .and_then(|()| fs::write(directory.join("lock"), ""))
         .unwrap();
-    assert_eq!(list(&home), [] as [Value; 0]);
+    assert_eq!(listed(&home), [] as [Value; 0]);
     home.workspace().sh("true");
     assert_eq!(home.workspaces(), [] as [&str; 0], "the next command removes what a killed one left");
 }
@@ -265,7 +264,7 @@ fn a_snapshot_that_is_killed_is_whole_or_is_not_there() {
             let (name, list) = (format!("s{number}"), workspace.json("snapshot list", &[]));
             let has = list["snapshots"].as_array().unwrap().iter().any(|info| info["snapshot_name"] == *name);
             if !has {
-                workspace.refused("snapshot delete", &[&name], (1, "not_found"));
+                workspace.refused("snapshot delete", &[&name], MISSING);
                 workspace.json("snapshot create", &[&name]);
             }
         },
@@ -315,8 +314,8 @@ fn a_deletion_that_is_killed_is_done_by_the_next_command() {
             assert_eq!(workspace.sh("echo fine"), "fine\n", "after {moment} ms");
             continue;
         }
-        status.refused((1, "not_found"));
-        assert_eq!(list(&home), [] as [Value; 0], "after {moment} ms");
+        status.refused(MISSING);
+        assert_eq!(listed(&home), [] as [Value; 0], "after {moment} ms");
         home.expect_no_process_within(GONE_DEADLINE);
         assert_eq!(home.workspaces(), [] as [&str; 0], "after {moment} ms");
         workspace.forget();
@@ -350,7 +349,7 @@ fn after_the_end_of_everything_at_once_all_is_as_it_was_on_the_disk() {
     fs::remove_dir_all(home.path().join("run"))
         .and_then(|()| fs::create_dir(home.path().join("run")))
         .unwrap();
-    let listed = list(&home);
+    let listed = listed(&home);
     assert_eq!(listed.len(), 2);
     assert!(listed.iter().all(|entry| entry["state"] == "stopped"), "{listed:?}");
     assert!(running.status()["stop_reason"].is_string(), "{}", running.status());

@@ -1,8 +1,8 @@
 //! Diff: what is not as it was at the creation.
 
-use super::live::Live;
+use super::{WRONG_STATE, drives_terminal, text};
 use crate::{DEBIAN, SUITE};
-use pyro_testkit::{Home, Value, json};
+use pyro_testkit::{Home, Value, Workspace, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -46,17 +46,16 @@ fn seed(home: &Home) -> PathBuf {
     root
 }
 
-fn seeded() -> Live {
-    let home = SUITE.with(DEBIAN);
-    let root = seed(&home);
-    Live::seeded(home, &root)
+/// A workspace with that in it.
+fn seeded(home: &Home) -> Workspace<'_> {
+    home.workspace_with(&["--seed-path", text(&seed(home))])
 }
 
 #[track_caller]
-fn assert_unchanged(live: &Live, after: &str) {
+fn assert_unchanged(workspace: &Workspace<'_>, after: &str) {
     let expected = json!({ "total": 0, "added": 0, "modified": 0, "deleted": 0, "type_changed": 0,
                            "text_patched": 0, "non_text": 0 });
-    let diff = live.json("diff", &[]);
+    let diff = workspace.json("diff", &[]);
     assert!(
         diff["changed"] == false && diff["entries"] == json!([]) && diff["patch"] == "",
         "{after}: {diff:#}"
@@ -66,8 +65,9 @@ fn assert_unchanged(live: &Live, after: &str) {
 
 #[test]
 fn what_is_as_it_was_is_not_in_the_diff() {
-    let live = seeded();
-    assert_unchanged(&live, "at first");
+    let home = SUITE.with(DEBIAN);
+    let workspace = seeded(&home);
+    assert_unchanged(&workspace, "at first");
     for script in [
         "ls -lR >/dev/null; cat many/* >/dev/null; echo x > /tmp/x; echo x > /etc/x; echo x > /root/x",
         "find . -exec touch {} +",
@@ -78,17 +78,17 @@ fn what_is_as_it_was_is_not_in_the_diff() {
         "mkdir new; echo x > new/x; rm -r new; ln hard new; rm new",
         "rm to-dir; mkdir to-dir; rmdir to-dir; echo file > to-dir",
     ] {
-        live.sh(script);
-        assert_unchanged(&live, script);
+        workspace.sh(script);
+        assert_unchanged(&workspace, script);
     }
-    let shown = live.call("diff", &[]).run().expect(0);
+    let shown = workspace.call("diff", &[]).run().expect(0);
     assert_eq!(shown.text(), "no changes\n");
-    live.json("stop", &[]);
-    live.json("start", &[]);
-    assert_unchanged(&live, "stop and start");
-    assert_eq!(live.sh("ls -A | wc -l; ls many | wc -l"), "20\n200\n");
-    live.json("reset", &[]);
-    assert_unchanged(&live, "reset");
+    workspace.json("stop", &[]);
+    workspace.json("start", &[]);
+    assert_unchanged(&workspace, "stop and start");
+    assert_eq!(workspace.sh("ls -A | wc -l; ls many | wc -l"), "20\n200\n");
+    workspace.json("reset", &[]);
+    assert_unchanged(&workspace, "reset");
 }
 
 const CHANGES: &str = r#"
@@ -151,9 +151,10 @@ fn expected() -> BTreeMap<String, (&'static str, &'static str)> {
 
 #[test]
 fn every_kind_of_change_is_told() {
-    let live = seeded();
-    live.sh(CHANGES);
-    let diff = live.json("diff", &[]);
+    let home = SUITE.with(DEBIAN);
+    let workspace = seeded(&home);
+    workspace.sh(CHANGES);
+    let diff = workspace.json("diff", &[]);
     let entries = diff["entries"].as_array().unwrap();
     let told: BTreeMap<_, _> = entries
         .iter()
@@ -204,17 +205,17 @@ fn every_kind_of_change_is_told() {
     ] {
         assert!(patch.contains(part), "{part}is not in\n{patch}");
     }
-    let shown = live.call("diff", &[]).run().expect(0);
+    let shown = workspace.call("diff", &[]).run().expect(0);
     let list = shown.text().split("\n\n").next().unwrap();
     assert!(list.starts_with(&format!("{} changes: ", entries.len())), "{list}");
-    assert!(!list.contains(|character: char| character.is_control() && character != '\n'), "{list:?}");
+    assert!(!drives_terminal(list), "{list:?}");
 
-    live.json("stop", &[]);
-    live.refused("diff", &[], "wrong_state", "stopped");
-    live.json("start", &[]);
-    assert_eq!(live.json("diff", &[]), diff, "the same after stop and start");
-    live.json("reset", &[]);
-    assert_unchanged(&live, "reset");
+    workspace.json("stop", &[]);
+    workspace.refused_saying("diff", &[], WRONG_STATE, "stopped");
+    workspace.json("start", &[]);
+    assert_eq!(workspace.json("diff", &[]), diff, "the same after stop and start");
+    workspace.json("reset", &[]);
+    assert_unchanged(&workspace, "reset");
 }
 
 #[track_caller]
@@ -237,9 +238,7 @@ fn assert_counts_add_up(diff: &Value) {
 fn the_patch_of_a_diff_makes_the_same_of_the_same_seed() {
     let home = SUITE.with(DEBIAN);
     let root = seed(&home);
-    let changed = Live::seeded(home, &root);
-    let home = SUITE.with(DEBIAN);
-    let fresh = Live::seeded(home, &root);
+    let [changed, fresh] = [(); 2].map(|()| home.workspace_with(&["--seed-path", text(&root)]));
     changed.sh(
         r#"printf 'one\n2\nthree\nfour' > text; printf 'one\nlast\n' > open; rm over gone/a; printf 'a\r\nB\r\n' > crlf
            echo x > 'new  name '; printf '#!/bin/sh\necho run\n' > run; chmod 755 run; : > none; mkdir d; echo ü > d/ü
@@ -247,9 +246,9 @@ fn the_patch_of_a_diff_makes_the_same_of_the_same_seed() {
     );
     let diff = changed.json("diff", &[]);
     assert_counts_add_up(&diff);
-    let file = fresh.home.path().join("patch");
+    let file = home.path().join("patch");
     fs::write(&file, diff["patch"].as_str().unwrap()).unwrap();
-    let applied = fresh.json("patch apply", &["--patch-file", super::live::text(&file)]);
+    let applied = fresh.json("patch apply", &["--patch-file", text(&file)]);
     assert_eq!(applied["total"], diff["summary"]["text_patched"]);
     let again = fresh.json("diff", &[]);
     assert_eq!(again["patch"], diff["patch"]);
@@ -260,14 +259,15 @@ fn the_patch_of_a_diff_makes_the_same_of_the_same_seed() {
 
 #[test]
 fn a_diff_of_an_empty_workspace_is_what_was_made_in_it() {
-    let live = Live::empty();
-    assert_unchanged(&live, "at first");
-    live.json("file write", &["a/b", "--text", "x\n"]);
-    let diff = live.json("diff", &[]);
+    let home = SUITE.with(DEBIAN);
+    let workspace = home.workspace();
+    assert_unchanged(&workspace, "at first");
+    workspace.json("file write", &["a/b", "--text", "x\n"]);
+    let diff = workspace.json("diff", &[]);
     assert_eq!((&diff["summary"]["total"], &diff["summary"]["text_patched"]), (&json!(2), &json!(1)));
     let expected =
         "diff --git a/a/b b/a/b\nnew file mode 100644\n--- /dev/null\n+++ b/a/b\n@@ -0,0 +1 @@\n+x\n";
     assert_eq!(diff["patch"], expected);
-    live.sh("rm -r a");
-    assert_unchanged(&live, "when it is gone");
+    workspace.sh("rm -r a");
+    assert_unchanged(&workspace, "when it is gone");
 }

@@ -1,5 +1,6 @@
 //! The time to live: what has expired is gone, whether or not anybody calls.
 
+use super::{MISSING, list};
 use crate::{DEBIAN, SUITE};
 use pyro_testkit::{Home, Workspace, poll_until};
 use std::time::{Duration, SystemTime};
@@ -34,7 +35,7 @@ fn what_has_expired_is_gone_without_anyone_calling() {
         workspace.refused("exec", &["--", "true"], (125, "not_found"));
         workspace.forget();
     }
-    assert_eq!(home.pyro(["workspace", "list", "--json"]).run().expect(0).json()["count"], 0);
+    assert_eq!(list(&home)["count"], 0);
 }
 
 #[test]
@@ -56,7 +57,7 @@ fn calls_at_the_moment_of_expiry_are_answered_at_once() {
     let gone = poll_until(GONE_DEADLINE, || {
         let status = workspace.call("status", &["--json"]).run();
         assert!(status.elapsed < Duration::from_secs(3), "{:?}: {:?}", status.elapsed, status.code);
-        (status.code != Some(0)).then(|| status.refused((1, "not_found")))
+        (status.code != Some(0)).then(|| status.refused(MISSING))
     });
     gone.expect("it expires");
     expect_nothing_left(&home);
@@ -78,7 +79,7 @@ fn what_nobody_supervises_is_removed_by_the_next_call() {
     assert!(expired.is_some());
     let error = named.refused("exec", &["--", "true"], (125, "not_found"));
     assert!(error["message"].as_str().unwrap().contains("its time to live of 3 s has passed"), "{error}");
-    let left = home.pyro(["workspace", "list", "--json"]).run().expect(0).json();
+    let left = list(&home);
     assert_eq!((&left["count"], &left["workspaces"][0]["workspace_id"]), (&1.into(), &kept.id().into()));
     assert_eq!(home.workspaces().len(), 2, "{:?}", home.workspaces());
     named.forget();

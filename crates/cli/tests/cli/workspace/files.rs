@@ -1,6 +1,7 @@
 //! Single files: list, read and write.
 
-use super::live::{Live, text};
+use super::{EXISTS, INVALID, MISSING, paths, text};
+use crate::{DEBIAN, SUITE};
 use pyro_testkit::{Value, json};
 use std::fs;
 
@@ -8,8 +9,9 @@ const MIB: usize = 1 << 20;
 
 #[test]
 fn a_listing_is_sorted_and_tells_types_sizes_and_targets() {
-    let live = Live::empty();
-    live.sh(
+    let home = SUITE.with(DEBIAN);
+    let workspace = home.workspace();
+    workspace.sh(
         r#"mkdir -p dir/sub empty && printf 12345 > dir/five && : > dir/sub/none && : > dir.x && : > dir-x &&
            ln -s nowhere dangling && ln -s /etc etc && ln -s dir to-dir && mkfifo pipe &&
            : > 'a b' && : > "$(printf 'new\nline')" && : > "$(printf 'bad\377')" && : > "$(printf %0255d 0)""#,
@@ -36,12 +38,12 @@ fn a_listing_is_sorted_and_tells_types_sizes_and_targets() {
         json!({ "path": format!("/workspace/{path}"), "artifact_type": artifact_type, "size_bytes": size,
                 "link_target": target })
     };
-    let all = live.json("file list", &["--recursive"]);
+    let all = workspace.json("file list", &["--recursive"]);
     assert_eq!(all["entries"], Value::from(expected.map(entry).to_vec()));
     assert_eq!((&all["count"], &all["path"]), (&json!(15), &json!("/workspace")));
-    assert_eq!((&all["recursive"], &all["workspace_id"]), (&json!(true), &json!(live.id)));
+    assert_eq!((&all["recursive"], &all["workspace_id"]), (&json!(true), &json!(workspace.id())));
     let top: Vec<_> = expected.into_iter().filter(|(path, ..)| !path.contains('/')).map(entry).collect();
-    assert_eq!(live.json("file list", &[])["entries"], Value::from(top));
+    assert_eq!(workspace.json("file list", &[])["entries"], Value::from(top));
     for (path, listed) in [
         ("dir", &["dir/five", "dir/sub"][..]),
         ("/workspace/dir/", &["dir/five", "dir/sub"]),
@@ -49,24 +51,25 @@ fn a_listing_is_sorted_and_tells_types_sizes_and_targets() {
         ("to-dir", &["to-dir"]),
         ("empty", &[]),
     ] {
-        let result = live.json("file list", &[path]);
+        let result = workspace.json("file list", &[path]);
         assert_eq!(
             paths(&result),
             listed.iter().map(|path| format!("/workspace/{path}")).collect::<Vec<_>>()
         );
     }
-    live.refused("file list", &["nowhere"], "not_found", "nowhere");
-    live.refused("file list", &["etc/ssl"], "invalid_input", "symbolic link");
-    live.refused("file list", &["to-dir/sub"], "invalid_input", "symbolic link");
+    workspace.refused_saying("file list", &["nowhere"], MISSING, "nowhere");
+    workspace.refused_saying("file list", &["etc/ssl"], INVALID, "symbolic link");
+    workspace.refused_saying("file list", &["to-dir/sub"], INVALID, "symbolic link");
 
-    let shown = live.call("file list", &["--recursive"]).run().expect(0);
+    let shown = workspace.call("file list", &["--recursive"]).run().expect(0);
     assert_eq!(shown.text().lines().count(), 15, "a line for each, whatever it is called");
 }
 
 #[test]
 fn a_text_is_read_up_to_the_limit_and_nothing_else_is_read() {
-    let live = Live::empty();
-    live.sh(
+    let home = SUITE.with(DEBIAN);
+    let workspace = home.workspace();
+    workspace.sh(
         r"printf 'aä€' > utf8 && printf 'no end' > open && : > empty && printf 'a\000b\n' > nul &&
            printf 'a\377b' > bad && printf 'ab\377cd' > late && ln -s utf8 link && mkdir dir && ln -s dir to-dir &&
            printf inside > dir/file && mkfifo pipe && yes | head -c 1048576 > mib && yes | head -c 1048577 > more",
@@ -83,108 +86,124 @@ fn a_text_is_read_up_to_the_limit_and_nothing_else_is_read() {
         ("nul", 100, "a\0b\n", 4, false),
         ("late", 2, "ab", 5, true),
     ] {
-        let read = live.json("file read", &[path, "--max-bytes", &limit.to_string()]);
+        let read = workspace.json("file read", &[path, "--max-bytes", &limit.to_string()]);
         let absolute = format!("/workspace/{}", path.rsplit('/').next().unwrap());
-        let expected = json!({ "workspace_id": live.id, "path": absolute, "size_bytes": size, "max_bytes": limit,
+        let expected = json!({ "workspace_id": workspace.id(), "path": absolute, "size_bytes": size, "max_bytes": limit,
                                "content": content, "truncated": truncated });
         assert_eq!(read, expected);
         if limit >= size {
-            let exact = live.call("file read", &[path, "--content-only"]).run().expect(0);
+            let exact = workspace.call("file read", &[path, "--content-only"]).run().expect(0);
             assert_eq!((exact.text(), &*exact.stderr), (content, ""), "{path}");
         }
     }
-    assert_eq!(live.json("file read", &["mib"])["content"].as_str().unwrap().len(), 65_536);
+    assert_eq!(workspace.json("file read", &["mib"])["content"].as_str().unwrap().len(), 65_536);
     let limit = MIB.to_string();
     for (path, truncated) in [("mib", false), ("more", true)] {
-        let read = live.json("file read", &[path, "--max-bytes", &limit]);
+        let read = workspace.json("file read", &[path, "--max-bytes", &limit]);
         assert!(read["truncated"] == truncated && read["content"].as_str().unwrap().len() == MIB, "{path}");
     }
-    let more = live.call("file read", &["more", "--content-only"]).run().expect(0);
+    let more = workspace.call("file read", &["more", "--content-only"]).run().expect(0);
     assert!(more.stdout.len() == 65_536 && more.stderr.contains("truncated=true"), "{}", more.stderr);
 
     for path in ["bad", "late"] {
-        let error = live.refused("file read", &[path], "invalid_input", "is not a UTF-8 text");
+        let error = workspace.refused_saying("file read", &[path], INVALID, "is not a UTF-8 text");
         assert!(error["hint"].as_str().unwrap().contains("pyro workspace export"), "{error}");
     }
-    live.refused("file read", &["dir"], "invalid_input", "dir");
-    live.refused("file read", &["."], "invalid_input", "");
-    live.refused("file read", &["link"], "invalid_input", "symbolic link");
-    live.refused("file read", &["to-dir/file"], "invalid_input", "symbolic link");
-    live.refused("file read", &["pipe"], "invalid_input", "pipe");
-    live.refused("file read", &["nowhere"], "not_found", "nowhere");
+    workspace.refused_saying("file read", &["dir"], INVALID, "dir");
+    workspace.refused_saying("file read", &["."], INVALID, "");
+    workspace.refused_saying("file read", &["link"], INVALID, "symbolic link");
+    workspace.refused_saying("file read", &["to-dir/file"], INVALID, "symbolic link");
+    workspace.refused_saying("file read", &["pipe"], INVALID, "pipe");
+    workspace.refused_saying("file read", &["nowhere"], MISSING, "nowhere");
     for limit in ["0", "1048577"] {
-        live.refused("file read", &["utf8", "--max-bytes", limit], "invalid_input", "between 1 and 1048576");
+        workspace.refused_saying(
+            "file read",
+            &["utf8", "--max-bytes", limit],
+            INVALID,
+            "between 1 and 1048576",
+        );
     }
-    live.call("file read", &["utf8", "--json", "--content-only"]).run().expect(2).text();
+    workspace.call("file read", &["utf8", "--json", "--content-only"]).run().expect(2).text();
 }
 
 #[test]
 fn a_written_file_takes_the_place_of_the_old_one() {
-    let live = Live::empty();
-    live.sh("printf old > script && chmod 755 script && printf old > private && chmod 600 private");
-    let written = live.json("file write", &["new/deep/file", "--text", "one\n"]);
-    let expected = json!({ "workspace_id": live.id, "path": "/workspace/new/deep/file", "size_bytes": 4 });
+    let home = SUITE.with(DEBIAN);
+    let workspace = home.workspace();
+    workspace.sh("printf old > script && chmod 755 script && printf old > private && chmod 600 private");
+    let written = workspace.json("file write", &["new/deep/file", "--text", "one\n"]);
+    let expected =
+        json!({ "workspace_id": workspace.id(), "path": "/workspace/new/deep/file", "size_bytes": 4 });
     assert_eq!(written, expected);
     for (path, content) in [("script", "#!/bin/sh\necho new\n"), ("private", ""), ("-dash ü", "--text")] {
-        live.call("file write", &["--json", "--text", content, "--", path]).run().expect(0).json();
-        let read = live.call("file read", &["--content-only", "--", path]).run().expect(0);
+        workspace.call("file write", &["--json", "--text", content, "--", path]).run().expect(0).json();
+        let read = workspace.call("file read", &["--content-only", "--", path]).run().expect(0);
         assert_eq!(read.text(), content);
     }
-    let stat = live
+    let stat = workspace
         .sh("stat -c '%a %u %g %s' new new/deep new/deep/file script private; ./script; ls -A . new/deep");
     let expected = "755 0 0 4096\n755 0 0 4096\n644 0 0 4\n755 0 0 19\n600 0 0 0\nnew\n\
                     .:\n-dash ü\nnew\nprivate\nscript\n\nnew/deep:\nfile\n";
     assert_eq!(stat, expected);
-    let status = live.json("status", &[]);
+    let status = workspace.status();
     assert_eq!(status["command_count"], 2, "writes are no commands");
 
-    let file = live.home.path().join("text");
+    let file = home.path().join("text");
     for (bytes, fits) in [(MIB, true), (MIB + 1, false)] {
         fs::write(&file, "x".repeat(bytes)).unwrap();
         let arguments = ["large", "--text-file", text(&file)];
         if fits {
-            assert_eq!(live.json("file write", &arguments)["size_bytes"], MIB);
+            assert_eq!(workspace.json("file write", &arguments)["size_bytes"], MIB);
         } else {
-            live.refused("file write", &arguments, "invalid_input", "1048577 bytes");
+            workspace.refused_saying("file write", &arguments, INVALID, "1048577 bytes");
         }
     }
     fs::write(&file, b"a\xffb").unwrap();
-    live.refused("file write", &["bad", "--text-file", text(&file)], "invalid_input", "is not a UTF-8 text");
-    live.refused("file write", &["bad", "--text-file", "/nowhere"], "not_found", "/nowhere");
-    assert_eq!(live.sh("ls bad* 2>/dev/null | wc -l; stat -c %s large"), "0\n1048576\n");
+    workspace.refused_saying(
+        "file write",
+        &["bad", "--text-file", text(&file)],
+        INVALID,
+        "is not a UTF-8 text",
+    );
+    workspace.refused_saying("file write", &["bad", "--text-file", "/nowhere"], MISSING, "/nowhere");
+    assert_eq!(workspace.sh("ls bad* 2>/dev/null | wc -l; stat -c %s large"), "0\n1048576\n");
     for arguments in [&["x"][..], &["x", "--text", "a", "--text-file", "b"]] {
-        let run = live.call("file write", arguments).args(["--json"]).run().expect(2);
+        let run = workspace.call("file write", arguments).args(["--json"]).run().expect(2);
         assert!(run.stdout.is_empty() && run.stderr.contains("Usage"), "{}", run.stderr);
     }
 }
 
 #[test]
 fn nothing_is_written_through_a_link_or_over_a_directory() {
-    let live = Live::empty();
-    live.sh(
+    let home = SUITE.with(DEBIAN);
+    let workspace = home.workspace();
+    workspace.sh(
         "mkdir dir real && ln -s /etc etc && ln -s real inside && ln -s /etc/hostname name && ln -s nowhere dangling &&
          printf file > file && mkfifo pipe",
     );
-    let before = live.sh("ls -lR --time-style=full-iso /etc | sha256sum; find . -printf '%p %y %l\n' | sort");
+    let before =
+        workspace.sh("ls -lR --time-style=full-iso /etc | sha256sum; find . -printf '%p %y %l\n' | sort");
     for (path, code, said) in [
-        ("etc/evil", "invalid_input", "symbolic link"),
-        ("etc/deep/evil", "invalid_input", "symbolic link"),
-        ("inside/evil", "invalid_input", "symbolic link"),
-        ("name", "invalid_input", "symbolic link"),
-        ("dangling", "invalid_input", "symbolic link"),
-        ("dir", "invalid_input", "not a regular file (dir)"),
-        ("file/below", "already_exists", "not a directory"),
-        (".", "invalid_input", "the workspace itself"),
+        ("etc/evil", INVALID, "symbolic link"),
+        ("etc/deep/evil", INVALID, "symbolic link"),
+        ("inside/evil", INVALID, "symbolic link"),
+        ("name", INVALID, "symbolic link"),
+        ("dangling", INVALID, "symbolic link"),
+        ("dir", INVALID, "not a regular file (dir)"),
+        ("file/below", EXISTS, "not a directory"),
+        (".", INVALID, "the workspace itself"),
     ] {
-        live.refused("file write", &[path, "--text", "evil"], code, said);
+        workspace.refused_saying("file write", &[path, "--text", "evil"], code, said);
     }
-    let after = live.sh("ls -lR --time-style=full-iso /etc | sha256sum; find . -printf '%p %y %l\n' | sort");
+    let after =
+        workspace.sh("ls -lR --time-style=full-iso /etc | sha256sum; find . -printf '%p %y %l\n' | sort");
     assert_eq!(before, after);
 }
 
 #[test]
 fn paths_stay_inside_the_workspace() {
-    let live = Live::empty();
+    let home = SUITE.with(DEBIAN);
+    let workspace = home.workspace();
     let long = "a/".repeat(2048);
     let outside = [
         ("", "it is empty"),
@@ -205,61 +224,58 @@ fn paths_stay_inside_the_workspace() {
             ("sync push", &["/nowhere/at/all", "--dest", path]),
         ];
         for (command, arguments) in commands {
-            let error = live.refused(command, arguments, "invalid_input", why);
+            let error = workspace.refused_saying(command, arguments, INVALID, why);
             assert!(error["hint"].as_str().unwrap().contains("inside /workspace"), "{error}");
         }
     }
     // A name that no file system takes is found out in the guest, which says so.
     let name = "n".repeat(256);
-    live.refused("file write", &[&name, "--text", "x"], "invalid_input", "255");
-    assert_eq!(live.sh("ls -A"), "");
+    workspace.refused_saying("file write", &[&name, "--text", "x"], INVALID, "255");
+    assert_eq!(workspace.sh("ls -A"), "");
 }
 
 #[test]
 fn a_process_that_swaps_a_directory_for_a_link_gains_nothing() {
-    let live = Live::empty();
-    live.sh("ls -lR --time-style=full-iso /etc | sha256sum > /root/etc; mkdir d; ln -s /etc l");
+    let home = SUITE.with(DEBIAN);
+    let workspace = home.workspace();
+    workspace.sh("ls -lR --time-style=full-iso /etc | sha256sum > /root/etc; mkdir d; ln -s /etc l");
     let swap = r#"$end = time + 20; $| = 1; print "swapping\n"; until (time >= $end || -e "/root/enough") {
                   rename "d", "t"; rename "l", "d"; rename "d", "l"; rename "t", "d" }"#;
-    let swapping = live.call("exec", &["--", "perl", "-e", swap]).spawn();
+    let swapping = workspace.call("exec", &["--", "perl", "-e", swap]).spawn();
     let mut outcomes = [0, 0];
     for number in 0..25 {
         let name = format!("d/evil-{number}");
-        let run = live.call("file write", &[&name, "--text", "evil"]).run();
+        let run = workspace.call("file write", &[&name, "--text", "evil"]).run();
         outcomes[usize::from(run.code == Some(0))] += 1;
         assert!(matches!(run.code, Some(0..=2)), "{}", run.stderr);
-        let read = live.call("file read", &["d/passwd"]).run();
+        let read = workspace.call("file read", &["d/passwd"]).run();
         assert!(read.code != Some(0) && !read.stderr.contains("root:"), "{}", read.stderr);
-        let listed = live.call("file list", &["d", "--json"]).run();
+        let listed = workspace.call("file list", &["d", "--json"]).run();
         assert!(!String::from_utf8_lossy(&listed.stdout).contains("passwd"), "a listing of /etc");
     }
-    live.sh("touch /root/enough");
+    workspace.sh("touch /root/enough");
     swapping.wait().expect(0).text();
-    let after = live.sh("ls -lR --time-style=full-iso /etc | sha256sum | cmp - /root/etc && echo same");
+    let after = workspace.sh("ls -lR --time-style=full-iso /etc | sha256sum | cmp - /root/etc && echo same");
     assert_eq!(after, "same\n", "{} writes failed, {} did not", outcomes[0], outcomes[1]);
 }
 
 #[test]
 fn a_reader_in_the_guest_sees_the_old_text_or_the_new_one() {
-    let live = Live::empty();
+    let home = SUITE.with(DEBIAN);
+    let workspace = home.workspace();
     let texts = ["a", "b"].map(|line| {
-        let path = live.home.path().join(line);
+        let path = home.path().join(line);
         fs::write(&path, format!("{line}\n").repeat(100_000)).unwrap();
         path
     });
-    live.json("file write", &["file", "--text-file", text(&texts[0])]);
+    workspace.json("file write", &["file", "--text-file", text(&texts[0])]);
     let watch = "for i in $(seq 40); do sort -u file; stat -c %s file; done | sort -u; touch /root/seen";
-    let watching = live.exec(watch).spawn();
+    let watching = workspace.exec(&[], watch).spawn();
     for turn in 1..=12 {
-        live.json("file write", &["file", "--text-file", text(&texts[turn % 2])]);
+        workspace.json("file write", &["file", "--text-file", text(&texts[turn % 2])]);
     }
     let seen = watching.wait().expect(0);
     let lines: Vec<_> = seen.text().lines().collect();
     assert!(lines.iter().all(|line| ["a", "b", "200000"].contains(line)), "{lines:?}");
-    assert_eq!(live.sh("ls -A"), "file\n", "no temporary file is left");
-}
-
-/// The paths of a listing.
-fn paths(listed: &Value) -> Vec<&str> {
-    listed["entries"].as_array().unwrap().iter().map(|entry| entry["path"].as_str().unwrap()).collect()
+    assert_eq!(workspace.sh("ls -A"), "file\n", "no temporary file is left");
 }

@@ -1,14 +1,13 @@
 //! A workspace from its creation to its end, as everybody sees it.
 
+use super::trees::directory;
+use super::{MISSING, list, text};
 use crate::sdk::{self, block_on};
 use crate::{DEBIAN, SUITE};
 use pyro::OutputMode;
 use pyro::workspace::{CreateWorkspace, WorkspaceExec, WorkspaceId};
-use pyro_testkit::{Value, Workspace, json};
+use pyro_testkit::{GONE_DEADLINE, Value, Workspace, json};
 use std::fs;
-use std::time::Duration;
-
-const GONE_DEADLINE: Duration = Duration::from_secs(5);
 
 #[test]
 fn what_is_known_of_a_workspace_is_what_was_asked_for() {
@@ -33,7 +32,7 @@ fn what_is_known_of_a_workspace_is_what_was_asked_for() {
     assert!((expires_at - created_at - 900.0).abs() < 0.001, "{status}");
     assert!(status.get("stop_reason").is_none(), "{status}");
 
-    let list = home.pyro(["workspace", "list", "--json"]).run().expect(0).json();
+    let list = list(&home);
     assert_eq!((&list["count"], list["workspaces"].as_array().unwrap().len()), (&json!(1), 1));
     let entry = &list["workspaces"][0];
     assert_eq!(entry, &chosen(&status, entry), "the list says what the status says");
@@ -64,16 +63,15 @@ fn what_is_known_of_a_workspace_is_what_was_asked_for() {
 fn only_work_counts_as_activity() {
     let home = SUITE.with(DEBIAN);
     let (other, workspace) = (home.workspace(), home.workspace());
-    let source = home.path().join("source");
-    fs::create_dir(&source).and_then(|()| fs::write(source.join("file"), "text\n")).unwrap();
-    let (source, exported) = (source.to_str().unwrap(), home.path().join("exported"));
+    let (source, exported) = (directory(&home, "source"), home.path().join("exported"));
+    fs::write(source.join("file"), "text\n").unwrap();
     let patch = "--- /dev/null\n+++ b/new\n@@ -0,0 +1 @@\n+new\n";
     let work: [(&str, &[&str]); 10] = [
         ("exec", &["--", "touch", "file"]),
         ("file write", &["file", "--text", "text\n"]),
         ("update", &["--label", "a=b"]),
         ("patch apply", &["--patch", patch]),
-        ("sync push", &[source]),
+        ("sync push", &[text(&source)]),
         ("snapshot create", &["a"]),
         ("snapshot delete", &["a"]),
         ("reset", &[]),
@@ -88,11 +86,11 @@ fn only_work_counts_as_activity() {
         ("file list", &["--recursive"]),
         ("file read", &["file"]),
         ("snapshot list", &[]),
-        ("export", &["file", "--output", exported.to_str().unwrap()]),
+        ("export", &["file", "--output", text(&exported)]),
     ];
     let activity = |workspace: &Workspace<'_>| seconds(&workspace.status()["last_activity_at"]);
     let expect_first = |expected: &Workspace<'_>| {
-        let list = home.pyro(["workspace", "list", "--json"]).run().expect(0).json();
+        let list = list(&home);
         assert_eq!(
             (&list["count"], &list["workspaces"][0]["workspace_id"]),
             (&json!(2), &json!(expected.id()))
@@ -245,7 +243,7 @@ fn an_unknown_workspace_is_answered_with_those_that_may_be_meant() {
     for (given, meant) in
         [(&*misspelt, true), ("parser-fix", true), ("parser_fix", true), ("zzz", false), ("", false)]
     {
-        let error = home.pyro(["workspace", "status", given, "--json"]).run().refused((1, "not_found"));
+        let error = home.pyro(["workspace", "status", given, "--json"]).run().refused(MISSING);
         let (message, hint) = (error["message"].as_str().unwrap(), error["hint"].as_str().unwrap());
         assert!(message.contains(&format!("`{given}`")), "{error}");
         assert_eq!(hint.contains(id) && hint.contains("parser-fix"), meant, "{error}");
@@ -278,7 +276,7 @@ fn the_sdk_sees_the_same_workspaces() {
         by_sdk.json("stop", &[]);
         assert_eq!(pyro.status_workspace(&id).await.unwrap().state.as_str(), "stopped");
         assert!(pyro.delete_workspace(&id).await.unwrap().deleted);
-        by_sdk.refused("status", &[], (1, "not_found"));
+        by_sdk.refused("status", &[], MISSING);
         by_sdk.forget();
     });
 }

@@ -1,6 +1,6 @@
 //! The recipes of the documentation that need no terminal, each by the binary and by the SDK.
 
-use super::live::text;
+use super::{drives_terminal, text};
 use crate::sdk::{block_on, of};
 use crate::{DEBIAN, SUITE};
 use pyro::workspace::{
@@ -381,7 +381,7 @@ fn a_summary_can_be_pasted() {
     ] {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
-    assert!(!text.contains(|character: char| character.is_control() && character != '\n'), "{text:?}");
+    assert!(!drives_terminal(text), "{text:?}");
     let logs = home.pyro(["workspace", "logs", &id, "--json"]).run().expect(0).json();
     assert_eq!((&logs["count"], &logs["entries"][1]["stdout"]), (&json!(2), &json!("\u{1b}[2J")));
     face.delete(&id);

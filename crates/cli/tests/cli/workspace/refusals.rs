@@ -1,15 +1,12 @@
 //! What is refused: with a code, a cause and a way out, and before anything is made.
 
+use super::{INVALID, MISSING, Refusal, UNSUPPORTED, text};
 use crate::{DEBIAN, SUITE};
-use pyro_testkit::Home;
+use pyro_testkit::{GONE_DEADLINE, Home};
 use std::fs;
 use std::os::unix::fs::symlink;
 
-const BAD: (i32, &str) = (2, "invalid_input");
-const MISSING: (i32, &str) = (1, "not_found");
-const UNSUPPORTED: (i32, &str) = (1, "unsupported");
-
-fn refused(home: &Home, arguments: &[&str], (status, code): (i32, &str), said: &str) {
+fn refused(home: &Home, arguments: &[&str], (status, code): Refusal, said: &str) {
     let run = home.pyro(["workspace"]).args(arguments).run();
     assert!(run.code == Some(status) && run.stdout_bytes > 0, "{arguments:?}: {:?} {}", run.code, run.stderr);
     let error = run.json()["error"].clone();
@@ -33,26 +30,26 @@ fn a_workspace_that_cannot_be_is_refused_before_anything_is_fetched() {
         .unwrap();
     fs::write(home.path().join("broken.tar.gz"), "this is not compressed").unwrap();
     let broken = home.path().join("broken.tar.gz");
-    let [file, link, broken] = [&file, &link, &broken].map(|path| path.to_str().unwrap());
-    let cases: [(&[&str], (i32, &str), &str); 19] = [
-        (&["--ttl-seconds", "0"], BAD, "ttl_seconds must be between 1 and 86400, not 0"),
-        (&["--ttl-seconds", "86401"], BAD, "ttl_seconds must be between 1 and 86400"),
-        (&["--ttl-seconds", "18446744073709551615"], BAD, "ttl_seconds"),
-        (&["--vcpu-count", "0"], BAD, "between 1 and 32"),
-        (&["--vcpu-count", "33"], BAD, "between 1 and 32"),
-        (&["--mem-mib", "191"], BAD, "between 192 and 65536"),
-        (&["--mem-mib", "4294967295"], BAD, "between 192 and 65536"),
-        (&["--name", ""], BAD, "name"),
-        (&["--name", " "], BAD, "name"),
-        (&["--name", "two\nlines"], BAD, r"two\\nlines"),
-        (&["--name", &long], BAD, "at most 128 characters"),
-        (&["--label", "a b=c"], BAD, "a b"),
-        (&["--label", &long_value], BAD, "at most 128 characters"),
-        (&["--label", &long_key], BAD, "up to 64"),
+    let [file, link, broken] = [&file, &link, &broken].map(|path| text(path));
+    let cases: [(&[&str], Refusal, &str); 19] = [
+        (&["--ttl-seconds", "0"], INVALID, "ttl_seconds must be between 1 and 86400, not 0"),
+        (&["--ttl-seconds", "86401"], INVALID, "ttl_seconds must be between 1 and 86400"),
+        (&["--ttl-seconds", "18446744073709551615"], INVALID, "ttl_seconds"),
+        (&["--vcpu-count", "0"], INVALID, "between 1 and 32"),
+        (&["--vcpu-count", "33"], INVALID, "between 1 and 32"),
+        (&["--mem-mib", "191"], INVALID, "between 192 and 65536"),
+        (&["--mem-mib", "4294967295"], INVALID, "between 192 and 65536"),
+        (&["--name", ""], INVALID, "name"),
+        (&["--name", " "], INVALID, "name"),
+        (&["--name", "two\nlines"], INVALID, r"two\\nlines"),
+        (&["--name", &long], INVALID, "at most 128 characters"),
+        (&["--label", "a b=c"], INVALID, "a b"),
+        (&["--label", &long_value], INVALID, "at most 128 characters"),
+        (&["--label", &long_key], INVALID, "up to 64"),
         (&["--network-policy", "egress"], UNSUPPORTED, "egress"),
         (&["--network-policy", "nonsense"], UNSUPPORTED, "nonsense"),
         (&["--seed-path", "/nowhere/at/all"], MISSING, "/nowhere/at/all"),
-        (&["--seed-path", file], BAD, "file"),
+        (&["--seed-path", file], INVALID, "file"),
         (&["--seed-path", link], MISSING, "link"),
     ];
     for (flags, expected, said) in cases {
@@ -62,12 +59,12 @@ fn a_workspace_that_cannot_be_is_refused_before_anything_is_fetched() {
     refused(
         &home,
         &["create", DEBIAN, "--json", "--seed-path", broken, "--ttl-seconds", "0"],
-        BAD,
+        INVALID,
         "ttl_seconds",
     );
     let many: Vec<&str> =
         ["create", DEBIAN, "--json"].into_iter().chain(many.iter().map(String::as_str)).collect();
-    refused(&home, &many, BAD, "at most 64 labels, not 65");
+    refused(&home, &many, INVALID, "at most 64 labels, not 65");
     refused(&home, &["create", "debain:12", "--json"], MISSING, "did you mean debian:12");
     assert!(!home.cache().exists(), "nothing was fetched for any of them");
     assert_eq!(home.workspaces(), [] as [&str; 0]);
@@ -80,19 +77,23 @@ fn an_operation_that_makes_no_sense_is_refused() {
     for command in ["status", "logs", "summary", "diff", "start", "stop", "delete", "reset"] {
         refused(&home, &[command, "ws-none", "--json"], MISSING, "there is no workspace `ws-none`");
     }
-    let cases: [(&[&str], (i32, &str), &str); 13] = [
+    let cases: [(&[&str], Refusal, &str); 13] = [
         (&["exec", "ws-none", "--json", "--", "true"], (125, "not_found"), "ws-none"),
-        (&["exec", "ws-none", "--json", "--", ""], BAD, "no command"),
-        (&["exec", "ws-none", "--json", "--timeout-seconds", "0", "--", "true"], BAD, "timeout_seconds"),
-        (&["exec", "ws-none", "--json", "--timeout-seconds", "86401", "--", "true"], BAD, "timeout_seconds"),
-        (&["exec", "ws-none", "--json", "--", &words, &words, &words], BAD, "long"),
-        (&["update", "ws-none", "--json"], BAD, "changes nothing"),
-        (&["update", "ws-none", "--json", "--name", "a", "--clear-name"], BAD, "takes it away"),
-        (&["update", "ws-none", "--json", "--label", "a=b", "--clear-label", "a"], BAD, "takes it away"),
+        (&["exec", "ws-none", "--json", "--", ""], INVALID, "no command"),
+        (&["exec", "ws-none", "--json", "--timeout-seconds", "0", "--", "true"], INVALID, "timeout_seconds"),
+        (
+            &["exec", "ws-none", "--json", "--timeout-seconds", "86401", "--", "true"],
+            INVALID,
+            "timeout_seconds",
+        ),
+        (&["exec", "ws-none", "--json", "--", &words, &words, &words], INVALID, "long"),
+        (&["update", "ws-none", "--json"], INVALID, "changes nothing"),
+        (&["update", "ws-none", "--json", "--name", "a", "--clear-name"], INVALID, "takes it away"),
+        (&["update", "ws-none", "--json", "--label", "a=b", "--clear-label", "a"], INVALID, "takes it away"),
         (&["update", "ws-none", "--json", "--name", "a"], MISSING, "ws-none"),
-        (&["snapshot", "create", "ws-none", "a b", "--json"], BAD, "a b"),
+        (&["snapshot", "create", "ws-none", "a b", "--json"], INVALID, "a b"),
         (&["snapshot", "list", "ws-none", "--json"], MISSING, "ws-none"),
-        (&["reset", "ws-none", "--json", "--snapshot", "a/b"], BAD, "a/b"),
+        (&["reset", "ws-none", "--json", "--snapshot", "a/b"], INVALID, "a/b"),
         (&["status", "../../etc", "--json"], MISSING, "../../etc"),
     ];
     for (arguments, expected, said) in cases {
@@ -122,10 +123,9 @@ fn a_seed_that_turns_out_to_be_broken_leaves_no_workspace() {
     let home = SUITE.with(DEBIAN);
     let broken = home.path().join("broken.tar.gz");
     fs::write(&broken, "this is not compressed").unwrap();
-    let run =
-        home.pyro(["workspace", "create", DEBIAN, "--json", "--seed-path", broken.to_str().unwrap()]).run();
-    let error = run.refused(BAD);
+    let run = home.pyro(["workspace", "create", DEBIAN, "--json", "--seed-path", text(&broken)]).run();
+    let error = run.refused(INVALID);
     assert!(error["message"].as_str().unwrap().contains("broken.tar.gz"), "{error}");
     assert_eq!(home.workspaces(), [] as [&str; 0]);
-    home.expect_no_process_within(std::time::Duration::from_secs(5));
+    home.expect_no_process_within(GONE_DEADLINE);
 }

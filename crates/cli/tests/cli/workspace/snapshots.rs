@@ -1,5 +1,7 @@
 //! Snapshots, and the way back to them: from whatever was done to the machine.
 
+use super::trees::directory;
+use super::{EXISTS, INVALID, MISSING, paths, text};
 use crate::{DEBIAN, SUITE};
 use pyro_testkit::{Value, Workspace, json};
 
@@ -13,10 +15,9 @@ fn names(workspace: &Workspace<'_>) -> Vec<String> {
 #[test]
 fn the_whole_machine_goes_back_to_a_snapshot_and_what_belongs_to_the_workspace_stays() {
     let home = SUITE.with(DEBIAN);
-    let source = home.path().join("source");
-    std::fs::create_dir(&source).and_then(|()| std::fs::write(source.join("seeded"), "seed\n")).unwrap();
-    let workspace =
-        home.workspace_with(&["--name", "kept", "--label", "a=b", "--seed-path", source.to_str().unwrap()]);
+    let source = directory(&home, "source");
+    std::fs::write(source.join("seeded"), "seed\n").unwrap();
+    let workspace = home.workspace_with(&["--name", "kept", "--label", "a=b", "--seed-path", text(&source)]);
     let created = workspace.status();
     workspace.sh("echo one > file; rm seeded; echo one > /etc/state; echo one > /tmp/state; mkdir /opt/one");
     let taken = workspace.json("snapshot create", &["one"]);
@@ -59,8 +60,7 @@ fn the_whole_machine_goes_back_to_a_snapshot_and_what_belongs_to_the_workspace_s
         assert_eq!(workspace.json("logs", &[])["count"], 0);
         assert!(!home.processes().contains(&supervisor), "the machine before is gone");
         let diff = workspace.json("diff", &[]);
-        let paths: Vec<_> =
-            diff["entries"].as_array().unwrap().iter().map(|entry| entry["path"].as_str().unwrap()).collect();
+        let paths = paths(&diff);
         assert_eq!(paths.len(), changed.len(), "{diff}");
         assert!(
             paths.iter().zip(changed).all(|(path, changed)| path.ends_with(changed)),
@@ -71,28 +71,28 @@ fn the_whole_machine_goes_back_to_a_snapshot_and_what_belongs_to_the_workspace_s
     }
 
     for (arguments, refused) in [
-        (["snapshot create", "one"], (1, "already_exists")),
-        (["snapshot create", "baseline"], (2, "invalid_input")),
-        (["snapshot delete", "baseline"], (2, "invalid_input")),
-        (["snapshot create", "a/b"], (2, "invalid_input")),
-        (["snapshot create", "../up"], (2, "invalid_input")),
-        (["snapshot create", "a b"], (2, "invalid_input")),
-        (["snapshot create", ""], (2, "invalid_input")),
-        (["snapshot delete", "none"], (1, "not_found")),
+        (["snapshot create", "one"], EXISTS),
+        (["snapshot create", "baseline"], INVALID),
+        (["snapshot delete", "baseline"], INVALID),
+        (["snapshot create", "a/b"], INVALID),
+        (["snapshot create", "../up"], INVALID),
+        (["snapshot create", "a b"], INVALID),
+        (["snapshot create", ""], INVALID),
+        (["snapshot delete", "none"], MISSING),
     ] {
         workspace.refused(arguments[0], &[arguments[1]], refused);
     }
-    let error = workspace.refused("reset", &["--snapshot", "none"], (1, "not_found"));
+    let error = workspace.refused("reset", &["--snapshot", "none"], MISSING);
     let hint = error["hint"].as_str().unwrap();
     assert!(["baseline", "one", "two.stopped-1"].iter().all(|name| hint.contains(name)), "{error}");
-    workspace.refused("reset", &["--snapshot", "../disk"], (2, "invalid_input"));
+    workspace.refused("reset", &["--snapshot", "../disk"], INVALID);
     assert_eq!(workspace.status()["reset_count"], 4, "what was refused did nothing");
 
     let deleted = workspace.json("snapshot delete", &["one"]);
     assert_eq!(deleted, json!({ "workspace_id": workspace.id(), "snapshot_name": "one", "deleted": true }));
     assert_eq!(names(&workspace), ["baseline", "two.stopped-1"]);
     assert!(!home.workspace_directory(workspace.id()).join("snapshots/one.ext4").exists());
-    workspace.refused("reset", &["--snapshot", "one"], (1, "not_found"));
+    workspace.refused("reset", &["--snapshot", "one"], MISSING);
     workspace.sh("echo again > file");
     workspace.json("snapshot create", &["one"]);
     workspace.json("reset", &["--snapshot", "one"]);
