@@ -199,6 +199,7 @@ pub fn configure() -> request::Call {
         hostname: "test".into(),
         machine_id: "0123456789abcdef0123456789abcdef".into(),
         root: None,
+        seed_serial: String::new(),
     })
 }
 

@@ -17,7 +17,6 @@ pub(crate) use records::{NewWorkspace, Origin, Record, Started};
 pub(crate) use snapshots::SnapshotRow;
 
 use crate::engine::blocking;
-use crate::workspace::WorkspaceId;
 use crate::{Pyro, PyroError};
 use jiff::Timestamp;
 use pyro_protocol::error::chain;
@@ -77,10 +76,15 @@ impl Pyro {
         blocking(move || Ok(store.transact(work)?)).await
     }
 
-    /// Records what was done in a workspace. It is done; where it cannot be recorded, that is all there is to say.
-    pub(crate) async fn note(&self, id: &WorkspaceId, event: Event) {
-        let id = id.clone();
-        if let Err(error) = self.transact(move |store| event.insert(store, &id)).await {
+    /// Records what was done in a workspace, unless it was reset meanwhile, and what was done is gone. Where it cannot be recorded,
+    /// that is all there is to say.
+    pub(crate) async fn note(&self, record: &Record, event: Event) {
+        let (id, resets) = (record.id.clone(), record.reset_count);
+        let noted = self.transact(move |store| match Record::find(store, &id)? {
+            Some(now) if now.reset_count == resets => event.insert(store, &id),
+            _ => Ok(()),
+        });
+        if let Err(error) = noted.await {
             self.progress().phase(&format!("not-recorded reason=\"{}\"", chain(&error)));
         }
     }

@@ -195,7 +195,7 @@ impl Pyro {
         if let Err(error) = written {
             return Err(self.explain(&session, error).await);
         }
-        self.note(id, Event::FileWritten { path: path.to_string(), bytes }).await;
+        self.note(&session.record, Event::FileWritten { path: path.to_string(), bytes }).await;
         Ok(WorkspaceFileWritten { workspace_id: id.clone(), path: path.to_string(), size_bytes: bytes })
     }
 }

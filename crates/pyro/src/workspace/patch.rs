@@ -77,7 +77,8 @@ impl Pyro {
         let count = |status| entries.iter().filter(|entry| entry.status == status).count();
         let (added, modified, deleted) = (count("added"), count("modified"), count("deleted"));
         let [more, other, fewer] = [added, modified, deleted].map(|count| count as u64);
-        self.note(id, Event::PatchApplied { added: more, modified: other, deleted: fewer }).await;
+        self.note(&session.record, Event::PatchApplied { added: more, modified: other, deleted: fewer })
+            .await;
         Ok(WorkspacePatched {
             workspace_id: id.clone(),
             changed: !entries.is_empty(),
