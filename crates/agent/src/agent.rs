@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::configure::{Rehearsal, Staged};
 use crate::fail::Fail;
 use crate::reaper::Reaper;
+use crate::{services, shells};
 
 /// Transfers (archives, files) that work at the same time, each on a thread of its own; further ones wait.
 pub const MAX_TRANSFERS: usize = 16;
@@ -44,6 +45,8 @@ pub enum Life {
 pub struct Agent {
     pub mode: Mode,
     pub reaper: Reaper,
+    pub shells: shells::Registry,
+    pub services: services::Registry,
     /// Permits for the threads of transfers.
     pub transfers: Semaphore,
     /// The writable disk's file system, once mounted: the only handle to it after the root has changed.
@@ -66,6 +69,8 @@ impl Agent {
         Self {
             mode,
             reaper: Reaper::default(),
+            shells: shells::Registry::default(),
+            services: services::Registry::default(),
             transfers: Semaphore::new(MAX_TRANSFERS),
             scratch: RefCell::new(None),
             seed: RefCell::new(None),

@@ -19,6 +19,9 @@ mod power;
 mod process;
 mod reaper;
 mod serve;
+mod services;
+mod shells;
+mod tail;
 mod transfer;
 
 use std::io::{self, Write};

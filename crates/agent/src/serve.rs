@@ -22,7 +22,7 @@ use crate::agent::{Agent, Life};
 use crate::call::Call;
 use crate::channel::{Channel, shake_hands};
 use crate::fail::Fail;
-use crate::{archive, configure, diff, exec, files, freeze};
+use crate::{archive, configure, diff, exec, files, freeze, services, shells};
 
 /// How long a new stream may take to send its request.
 const REQUEST_DEADLINE: Duration = Duration::from_mins(1);
@@ -120,7 +120,15 @@ async fn perform(agent: &Rc<Agent>, call: &Call, request: Result<Request, Fail>)
     if needs_root {
         agent.require_root()?;
     }
-    if let Requested::List(_) | Requested::Replace(_) | Requested::Diff(_) = requested {
+    let needs_workspace = matches!(
+        requested,
+        Requested::List(_)
+            | Requested::Replace(_)
+            | Requested::Diff(_)
+            | Requested::OpenShell(_)
+            | Requested::StartService(_)
+    );
+    if needs_workspace {
         agent.require_configured()?;
     }
     let reply = match requested {
@@ -154,6 +162,34 @@ async fn perform(agent: &Rc<Agent>, call: &Call, request: Result<Request, Fail>)
             configure::flush(agent).await?;
             reply::Reply::Done(Done {})
         }
+        Requested::OpenShell(request) => reply::Reply::Started(shells::open(agent, request)?),
+        Requested::ReadShell(request) => {
+            shells::read(agent, call, request).await?;
+            reply::Reply::Done(Done {})
+        }
+        Requested::WriteShell(request) => {
+            shells::write(agent, request).await?;
+            reply::Reply::Done(Done {})
+        }
+        Requested::ResizeShell(request) => {
+            shells::resize(agent, &request)?;
+            reply::Reply::Done(Done {})
+        }
+        Requested::SignalShell(request) => {
+            shells::signal(agent, &request)?;
+            reply::Reply::Done(Done {})
+        }
+        Requested::CloseShell(request) => reply::Reply::ShellOutput(shells::close(agent, &request.id).await?),
+        Requested::StartService(request) => {
+            reply::Reply::Services(services::start(agent, call, request).await?)
+        }
+        Requested::ListServices(_) => reply::Reply::Services(agent.services.list()),
+        Requested::ReadServiceLog(request) => {
+            services::log(agent, call, &request).await?;
+            reply::Reply::Done(Done {})
+        }
+        Requested::StopService(request) => reply::Reply::Services(services::stop(agent, &request).await?),
+        Requested::ListShells(_) => reply::Reply::Shells(agent.shells.list()),
         Requested::Shutdown(request) => {
             let grace = Duration::from_millis(request.grace_ms);
             return Ok(Answer::PowerOff { grace });

@@ -1,6 +1,6 @@
 //! Texts and names that the user gives: on the command line, in a file of the host's, on standard input.
 
-use pyro::workspace::{MAX_TEXT_BYTES, WorkspaceError, WorkspaceId};
+use pyro::workspace::{MAX_TEXT_BYTES, ShellId, WorkspaceError, WorkspaceId};
 use pyro::{Diagnostic, ErrorKind, PyroError};
 use std::convert::Infallible;
 use std::fs::File;
@@ -17,6 +17,8 @@ pub enum InputError {
     Unreadable { path: PathBuf, source: io::Error },
     /// It is not UTF-8.
     NotText { path: PathBuf },
+    /// It would be typed at a terminal, and there is none.
+    NoTerminal,
 }
 
 impl std::fmt::Display for InputError {
@@ -24,6 +26,7 @@ impl std::fmt::Display for InputError {
         match self {
             Self::Unreadable { path, .. } => write!(formatter, "cannot read {}", named(path)),
             Self::NotText { path } => write!(formatter, "{} is not a UTF-8 text", named(path)),
+            Self::NoTerminal => write!(formatter, "standard input and output are no terminal"),
         }
     }
 }
@@ -32,7 +35,7 @@ impl std::error::Error for InputError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Unreadable { source, .. } => Some(source),
-            Self::NotText { .. } => None,
+            Self::NotText { .. } | Self::NoTerminal => None,
         }
     }
 }
@@ -45,7 +48,7 @@ impl Diagnostic for InputError {
                 io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
                 _ => ErrorKind::Host,
             },
-            Self::NotText { .. } => ErrorKind::InvalidInput,
+            Self::NotText { .. } | Self::NoTerminal => ErrorKind::InvalidInput,
         }
     }
 
@@ -57,6 +60,7 @@ impl Diagnostic for InputError {
             Self::NotText { .. } => {
                 "bring binary files into the workspace with `pyro workspace sync push`".to_owned()
             }
+            Self::NoTerminal => "use `pyro workspace shell read` and `pyro workspace shell write`".to_owned(),
         })
     }
 }
@@ -111,6 +115,12 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
 #[expect(clippy::unnecessary_wraps, reason = "the signature is clap's")]
 pub fn workspace_id(text: &str) -> Result<WorkspaceId, Infallible> {
     Ok(WorkspaceId::parse(text))
+}
+
+/// The id of a shell, likewise.
+#[expect(clippy::unnecessary_wraps, reason = "the signature is clap's")]
+pub fn shell_id(text: &str) -> Result<ShellId, Infallible> {
+    Ok(ShellId::parse(text))
 }
 
 /// A label, split at its first `=`.

@@ -47,6 +47,30 @@ pub const MAX_REPLACE_BYTES: u64 = 256 * 1024 * 1024;
 /// Longest time that a guest's disk stays frozen.
 pub const MAX_FREEZE: Duration = Duration::from_mins(10);
 
+/// Most shells of a guest, those that have ended and were not closed included.
+pub const MAX_SHELLS: usize = 16;
+
+/// What is kept of the output of a shell.
+pub const SHELL_BUFFER_BYTES: usize = 1024 * 1024;
+
+/// Longest wait of one read of a shell.
+pub const MAX_SHELL_WAIT: Duration = Duration::from_mins(1);
+
+/// How long what is typed into a shell may wait to be taken.
+pub const SHELL_WRITE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Most services of a guest, those that have ended included.
+pub const MAX_SERVICES: usize = 16;
+
+/// What is kept of each output of a service.
+pub const SERVICE_LOG_BYTES: usize = 512 * 1024;
+
+/// Longest time that a service may take to become ready, and to be stopped.
+pub const MAX_SERVICE_WAIT: Duration = Duration::from_mins(10);
+
+/// Most columns and rows of a terminal.
+pub const MAX_TERMINAL_SIZE: u32 = 1000;
+
 const _: () = assert!(MAX_CHUNK_BYTES + 1024 <= MAX_FRAME_BYTES);
 const _: () = assert!(MAX_ARGUMENT_BYTES + MAX_PATH_BYTES + 1024 <= MAX_FRAME_BYTES);
 // A frame of entries is sent once it holds a chunk's worth, and the last one may have two paths.

@@ -122,6 +122,9 @@ impl PyroError {
             Self::Vmm(source) => source.console(),
             Self::FailedClosed(source) => source.log(),
             Self::Workspace(WorkspaceError::StartFailed { log, .. }) => log.as_deref(),
+            Self::Workspace(WorkspaceError::ServiceFailed { log, .. }) => {
+                Some(log.as_str()).filter(|log| !log.is_empty())
+            }
             _ => None,
         }
     }

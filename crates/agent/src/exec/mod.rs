@@ -31,8 +31,8 @@ use crate::agent::Agent;
 use crate::call::Call;
 use crate::fail::Fail;
 use output::relay;
-use plan::Plan;
-use spawn::{Group, Running, spawn};
+pub use plan::Plan;
+pub use spawn::{Group, Running, enter, not_spawned, program, spawn};
 
 /// What `timeout(1)` exits with.
 const TIMED_OUT_EXIT_CODE: i32 = 124;
@@ -100,7 +100,8 @@ async fn supervise(
     Ok(exited(status, timed_out, duration, output_cut))
 }
 
-fn exited(status: WaitStatus, timed_out: bool, duration: Duration, output_cut: bool) -> Exited {
+/// How a command has ended.
+pub fn exited(status: WaitStatus, timed_out: bool, duration: Duration, output_cut: bool) -> Exited {
     let signal = status.terminating_signal().unwrap_or(0);
     let exit_code =
         if timed_out { TIMED_OUT_EXIT_CODE } else { status.exit_status().unwrap_or(128 + signal) };

@@ -4,10 +4,10 @@
 //! for no more than that can do. A statically linked C library lacks its way to change directory, so the agent goes
 //! there itself: it has one thread that uses relative paths, this one.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
 
@@ -15,7 +15,7 @@ use pyro_protocol::v1::FailureKind;
 use rustix::fd::OwnedFd;
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, WaitStatus, chdir};
+use rustix::process::{Pid, Signal, WaitStatus, chdir, kill_process_group};
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 
@@ -47,6 +47,12 @@ impl Group {
         self.leader
     }
 
+    /// Kills what is left of the group after the command itself has ended. As long as there is something left, the kernel gives
+    /// the group's number to nobody else; and numbers are used in turn, so it has not come round to this one yet where nothing is.
+    pub fn kill_rest(&self) {
+        let _ = kill_process_group(self.leader, Signal::KILL);
+    }
+
     /// Sends `signal` to the whole group.
     pub fn signal(&self, signal: Signal) {
         self.agent.reaper.kill_group(self.leader, signal);
@@ -68,7 +74,8 @@ pub fn spawn(agent: &Rc<Agent>, plan: &Plan) -> Result<Running, Fail> {
     spawned
 }
 
-fn enter(cwd: &Path) -> Result<(), Fail> {
+/// Goes to the working directory of a command.
+pub fn enter(cwd: &Path) -> Result<(), Fail> {
     let path = cwd.as_os_str().as_encoded_bytes();
     chdir(cwd).map_err(|errno| {
         let fail =
@@ -82,12 +89,17 @@ fn enter(cwd: &Path) -> Result<(), Fail> {
     })
 }
 
-fn spawn_here(agent: &Rc<Agent>, plan: &Plan) -> Result<Running, Fail> {
-    let [program, arguments @ ..] = plan.argv.as_slice() else {
+/// The file of the program that `plan` names, with its name and arguments.
+pub fn program(plan: &Plan) -> Result<(PathBuf, &OsStr, &[OsString]), Fail> {
+    let [name, arguments @ ..] = plan.argv.as_slice() else {
         return Err(Fail::invalid("there is no program to run"));
     };
     let path = plan.env.get(OsStr::new("PATH")).map_or(env::DEFAULT_PATH.as_ref(), |path| path.as_os_str());
-    let file = lookup::find(program, path, &plan.cwd)?;
+    Ok((lookup::find(name, path, &plan.cwd)?, name, arguments))
+}
+
+fn spawn_here(agent: &Rc<Agent>, plan: &Plan) -> Result<Running, Fail> {
+    let (file, name, arguments) = program(plan)?;
     let (stdin, child_stdin) = if plan.stdin {
         let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC).map_err(no_pipe)?;
         ioctl_fionbio(&ours, true).map_err(no_pipe)?;
@@ -103,7 +115,7 @@ fn spawn_here(agent: &Rc<Agent>, plan: &Plan) -> Result<Running, Fail> {
     let (stdout, child_stdout) = output_pipe()?;
     let (stderr, child_stderr) = output_pipe()?;
     let child = Command::new(&file)
-        .arg0(program)
+        .arg0(name)
         .args(arguments)
         .env_clear()
         .envs(&plan.env)
@@ -130,7 +142,8 @@ fn no_pipe(error: impl Into<io::Error>) -> Fail {
     Fail::os("create a pipe", error)
 }
 
-fn not_spawned(file: &Path, error: io::Error) -> Fail {
+/// Why the program in `file` could not be started.
+pub fn not_spawned(file: &Path, error: io::Error) -> Fail {
     let shown = file.display();
     let fail = match Errno::from_io_error(&error) {
         // The file was there a moment ago, so it is what runs it that is missing.

@@ -9,3 +9,5 @@ mod exec;
 mod files;
 mod protocol;
 mod replace;
+mod services;
+mod shells;

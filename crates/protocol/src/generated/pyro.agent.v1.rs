@@ -6,7 +6,7 @@ pub struct Request {
     pub generation: u32,
     #[prost(
         oneof = "request::Call",
-        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 16, 17, 18"
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29"
     )]
     pub call: ::core::option::Option<request::Call>,
 }
@@ -46,12 +46,37 @@ pub mod request {
         Replace(super::Replace),
         #[prost(message, tag = "18")]
         Diff(super::Diff),
+        #[prost(message, tag = "19")]
+        OpenShell(super::OpenShell),
+        #[prost(message, tag = "20")]
+        ReadShell(super::ReadShell),
+        #[prost(message, tag = "21")]
+        WriteShell(super::WriteShell),
+        #[prost(message, tag = "22")]
+        ResizeShell(super::ResizeShell),
+        #[prost(message, tag = "23")]
+        SignalShell(super::SignalShell),
+        #[prost(message, tag = "24")]
+        CloseShell(super::CloseShell),
+        #[prost(message, tag = "25")]
+        ListShells(super::ListShells),
+        #[prost(message, tag = "26")]
+        StartService(super::StartService),
+        #[prost(message, tag = "27")]
+        ListServices(super::ListServices),
+        #[prost(message, tag = "28")]
+        ReadServiceLog(super::ReadServiceLog),
+        #[prost(message, tag = "29")]
+        StopService(super::StopService),
     }
 }
 /// Every reply of every call. Which ones a call sends, in which order, is written at its request.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Reply {
-    #[prost(oneof = "reply::Reply", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    #[prost(
+        oneof = "reply::Reply",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15"
+    )]
     pub reply: ::core::option::Option<reply::Reply>,
 }
 /// Nested message and enum types in `Reply`.
@@ -80,6 +105,14 @@ pub mod reply {
         Entries(super::Entries),
         #[prost(message, tag = "11")]
         Change(super::Change),
+        #[prost(message, tag = "12")]
+        ShellOutput(super::ShellOutput),
+        #[prost(message, tag = "13")]
+        Shells(super::Shells),
+        #[prost(message, tag = "14")]
+        Services(super::Services),
+        #[prost(message, tag = "15")]
+        ServiceLog(super::ServiceLog),
     }
 }
 /// What the host writes into a running call.
@@ -501,6 +534,250 @@ pub struct Shutdown {
     #[prost(uint64, tag = "1")]
     pub grace_ms: u64,
 }
+/// Opens a shell: an interactive program at a terminal of its own, which goes on when the call is over. The last MiB of what
+/// it prints is kept, and read with ReadShell. Legal once configured. Replies: Started; or Failure, ALREADY_EXISTS where the
+/// id is taken, EXHAUSTED where there are too many shells.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OpenShell {
+    /// Chosen by the host: letters, digits and hyphens.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The program; empty means bash, or sh where there is none.
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub argv: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// As with Exec.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub cwd: ::prost::bytes::Bytes,
+    #[prost(message, repeated, tag = "4")]
+    pub env: ::prost::alloc::vec::Vec<EnvVar>,
+    /// Size of the terminal, 1 to 1,000 each.
+    #[prost(uint32, tag = "5")]
+    pub columns: u32,
+    #[prost(uint32, tag = "6")]
+    pub rows: u32,
+}
+/// Reads what a shell has printed, from a position on; INVALID where that is beyond the end. Replies: ShellOutput, then the
+/// bytes as Data, exactly as many as announced, then Done; or Failure.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadShell {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Bytes since the shell was opened.
+    #[prost(uint64, tag = "2")]
+    pub cursor: u64,
+    #[prost(uint64, tag = "3")]
+    pub max_bytes: u64,
+    /// Milliseconds for which nothing may have been printed before it answers; 0 means that it answers at once.
+    #[prost(uint32, tag = "4")]
+    pub idle_ms: u32,
+    /// Wait until there is something to read, or the shell has ended.
+    #[prost(bool, tag = "5")]
+    pub follow: bool,
+    /// Milliseconds that it waits at most, for either; up to 60,000.
+    #[prost(uint32, tag = "6")]
+    pub limit_ms: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShellOutput {
+    /// Position of the first byte that is sent: beyond the cursor where what lay between is not kept any more.
+    #[prost(uint64, tag = "1")]
+    pub first: u64,
+    /// How many are sent.
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+    #[prost(message, optional, tag = "3")]
+    pub state: ::core::option::Option<ShellState>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShellState {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub columns: u32,
+    #[prost(uint32, tag = "3")]
+    pub rows: u32,
+    /// Position of the oldest byte that is kept, and the one after the last byte.
+    #[prost(uint64, tag = "4")]
+    pub begin: u64,
+    #[prost(uint64, tag = "5")]
+    pub end: u64,
+    /// Absent while it runs.
+    #[prost(message, optional, tag = "6")]
+    pub exited: ::core::option::Option<Exited>,
+}
+/// Types into a shell. Replies: Done, when its terminal has taken all of it; or Failure, WRONG_STATE where it has ended,
+/// EXHAUSTED where nothing in it reads for 10 s: a part may have been taken.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WriteShell {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub data: ::prost::bytes::Bytes,
+}
+/// Gives the terminal of a shell another size. Replies: Done.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResizeShell {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub columns: u32,
+    #[prost(uint32, tag = "3")]
+    pub rows: u32,
+}
+/// Signals the processes in the foreground of a shell. Replies: Done; or Failure, WRONG_STATE where it has ended.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignalShell {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(int32, tag = "2")]
+    pub number: i32,
+}
+/// Hangs up the terminal of a shell, ends everything in its session, and forgets it. Replies: ShellOutput without bytes.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CloseShell {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+}
+/// Replies: Shells.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListShells {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Shells {
+    /// In the order in which they were opened.
+    #[prost(message, repeated, tag = "1")]
+    pub shells: ::prost::alloc::vec::Vec<ShellState>,
+}
+/// Starts a service: a named command in the background, in a process group of its own, whose outputs are kept, the last 512 KiB
+/// of each. The service goes on when the call is over, and so does the wait for its readiness. Legal once configured.
+/// Replies: Started, once the process runs; then Services with this one, when it is ready, or has ended, or was ended because it
+/// was not ready in time; or Failure, ALREADY_EXISTS where one of that name has not ended, EXHAUSTED where there are too many.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StartService {
+    /// Letters, digits, `.`, `_` and `-`. One of that name that has ended is forgotten.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// As with Exec.
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub argv: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub cwd: ::prost::bytes::Bytes,
+    #[prost(message, repeated, tag = "4")]
+    pub env: ::prost::alloc::vec::Vec<EnvVar>,
+    /// Absent: it is ready as soon as it runs.
+    #[prost(message, optional, tag = "5")]
+    pub readiness: ::core::option::Option<Readiness>,
+    /// Milliseconds until a service that is not ready is ended.
+    #[prost(uint64, tag = "6")]
+    pub ready_timeout_ms: u64,
+    /// Milliseconds between two looks, at most.
+    #[prost(uint64, tag = "7")]
+    pub ready_interval_ms: u64,
+}
+/// What makes a service ready.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Readiness {
+    #[prost(oneof = "readiness::Probe", tags = "1, 2, 3, 4")]
+    pub probe: ::core::option::Option<readiness::Probe>,
+}
+/// Nested message and enum types in `Readiness`.
+pub mod readiness {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Probe {
+        /// Something is at this path; relative to the service's directory.
+        #[prost(bytes, tag = "1")]
+        File(::prost::bytes::Bytes),
+        /// A connection is accepted.
+        #[prost(message, tag = "2")]
+        Tcp(super::Endpoint),
+        /// A GET is answered with a status of 200 to 399.
+        #[prost(message, tag = "3")]
+        Http(super::HttpEndpoint),
+        /// A command ends with status 0; in the service's directory and environment.
+        #[prost(message, tag = "4")]
+        Command(super::ProbeCommand),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Endpoint {
+    /// An address or name, resolved in the guest.
+    #[prost(string, tag = "1")]
+    pub host: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub port: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HttpEndpoint {
+    #[prost(message, optional, tag = "1")]
+    pub endpoint: ::core::option::Option<Endpoint>,
+    /// Path and query; begins with a slash.
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProbeCommand {
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub argv: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ServiceState {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(enumeration = "ServiceStatus", tag = "2")]
+    pub status: i32,
+    #[prost(uint32, tag = "3")]
+    pub pid: u32,
+    /// Nanoseconds since the Unix epoch; 0 for what has not happened.
+    #[prost(uint64, tag = "4")]
+    pub started_unix_ns: u64,
+    #[prost(uint64, tag = "5")]
+    pub ready_unix_ns: u64,
+    #[prost(uint64, tag = "6")]
+    pub ended_unix_ns: u64,
+    /// Once it has ended.
+    #[prost(message, optional, tag = "7")]
+    pub exited: ::core::option::Option<Exited>,
+    /// Why it failed, where that is not its exit status.
+    #[prost(string, tag = "8")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// Replies: Services.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListServices {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Services {
+    /// In the order in which they were started.
+    #[prost(message, repeated, tag = "1")]
+    pub services: ::prost::alloc::vec::Vec<ServiceState>,
+}
+/// Reads what a service has printed. Replies: ServiceLog, then standard output and standard error as Data, exactly as many bytes of
+/// each as announced, then Done.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadServiceLog {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ServiceLog {
+    #[prost(message, optional, tag = "1")]
+    pub state: ::core::option::Option<ServiceState>,
+    /// Bytes that are sent of each, and bytes before them that are not kept any more.
+    #[prost(uint64, tag = "2")]
+    pub stdout_bytes: u64,
+    #[prost(uint64, tag = "3")]
+    pub stdout_missed: u64,
+    #[prost(uint64, tag = "4")]
+    pub stderr_bytes: u64,
+    #[prost(uint64, tag = "5")]
+    pub stderr_missed: u64,
+}
+/// Ends a service: TERM to its process group, KILL after the grace. Replies: Services with this one, once it is gone.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StopService {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub grace_ms: u64,
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum FailureKind {
@@ -660,6 +937,49 @@ impl ChangeKind {
             "CHANGE_KIND_MODIFIED" => Some(Self::Modified),
             "CHANGE_KIND_DELETED" => Some(Self::Deleted),
             "CHANGE_KIND_TYPE_CHANGED" => Some(Self::TypeChanged),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ServiceStatus {
+    Unspecified = 0,
+    /// It runs, and is not ready yet.
+    Starting = 1,
+    /// It runs, and was ready.
+    Running = 2,
+    /// It has ended by itself after it was ready.
+    Exited = 3,
+    /// It has ended before it was ready, or was ended because it was not.
+    Failed = 4,
+    /// It was stopped.
+    Stopped = 5,
+}
+impl ServiceStatus {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SERVICE_STATUS_UNSPECIFIED",
+            Self::Starting => "SERVICE_STATUS_STARTING",
+            Self::Running => "SERVICE_STATUS_RUNNING",
+            Self::Exited => "SERVICE_STATUS_EXITED",
+            Self::Failed => "SERVICE_STATUS_FAILED",
+            Self::Stopped => "SERVICE_STATUS_STOPPED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SERVICE_STATUS_UNSPECIFIED" => Some(Self::Unspecified),
+            "SERVICE_STATUS_STARTING" => Some(Self::Starting),
+            "SERVICE_STATUS_RUNNING" => Some(Self::Running),
+            "SERVICE_STATUS_EXITED" => Some(Self::Exited),
+            "SERVICE_STATUS_FAILED" => Some(Self::Failed),
+            "SERVICE_STATUS_STOPPED" => Some(Self::Stopped),
             _ => None,
         }
     }

@@ -8,12 +8,14 @@ mod error;
 mod journal;
 mod open;
 mod records;
+mod services;
 mod snapshots;
 
 pub use error::StoreError;
 pub(crate) use journal::{CommandEntry, CommandKey, CommandOutcome, Event, NewCommand};
 pub use records::WorkspaceState;
 pub(crate) use records::{NewWorkspace, Origin, Record, Started};
+pub(crate) use services::{ServiceCounts, ServiceDefinition, ServiceRow};
 pub(crate) use snapshots::SnapshotRow;
 
 use crate::engine::blocking;

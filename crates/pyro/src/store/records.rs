@@ -220,7 +220,7 @@ impl Record {
 
     /// The disk is in place: what was known of the time before is forgotten. The reset stays pending until the guest is up.
     pub(crate) fn finish_reset(store: &Transaction<'_>, id: &WorkspaceId) -> Result<(), StoreError> {
-        for table in ["commands", "events"] {
+        for table in ["commands", "events", "services"] {
             store.execute(&format!("DELETE FROM {table} WHERE workspace_id = ?1"), [id.as_str()])?;
         }
         let time = milliseconds(now());

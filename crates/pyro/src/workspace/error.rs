@@ -1,6 +1,7 @@
 //! Why an operation on a workspace failed.
 
 use super::names::{MAX_LABEL_KEY_CHARS, MAX_LABELS, MAX_NAME_CHARS, MAX_SNAPSHOT_NAME_CHARS, WorkspaceId};
+use super::shells::ShellId;
 use pyro_patch::{ApplyError, PatchError};
 use pyro_protocol::error::{Diagnostic, ErrorKind};
 use pyro_tree::TreeError;
@@ -75,6 +76,64 @@ pub enum WorkspaceError {
         name: String,
         /// The snapshots that there are.
         existing: Vec<String>,
+    },
+    /// There is no such shell.
+    #[error("the workspace `{id}` has no shell `{shell_id}`")]
+    UnknownShell {
+        /// The workspace.
+        id: WorkspaceId,
+        /// The shell.
+        shell_id: ShellId,
+        /// The shells that there are.
+        existing: Vec<String>,
+    },
+    /// The shell has ended.
+    #[error("the shell `{shell_id}` of the workspace `{id}` has ended")]
+    ShellEnded {
+        /// The workspace.
+        id: WorkspaceId,
+        /// The shell.
+        shell_id: ShellId,
+    },
+    /// There is no such service.
+    #[error("the workspace `{id}` has no service `{name}`")]
+    UnknownService {
+        /// The workspace.
+        id: WorkspaceId,
+        /// The name.
+        name: String,
+        /// The services that there are.
+        existing: Vec<String>,
+    },
+    /// There is a service of that name that has not ended.
+    #[error("the workspace `{id}` has a service `{name}` already")]
+    ServiceExists {
+        /// The workspace.
+        id: WorkspaceId,
+        /// The name.
+        name: String,
+    },
+    /// A service has ended before it was ready, or was not ready in time.
+    #[error("the service `{name}` did not start: {}", failure(*exit_code, reason.as_deref()))]
+    ServiceFailed {
+        /// The workspace.
+        id: WorkspaceId,
+        /// The service.
+        name: String,
+        /// Its exit status.
+        exit_code: Option<u8>,
+        /// Why, where it is not its exit status.
+        reason: Option<String>,
+        /// The end of what it printed.
+        log: String,
+    },
+    /// What is to make a service ready is malformed.
+    #[error("`{given}` cannot make a service ready: it has to be {expected}")]
+    MalformedReadiness {
+        /// What was given, shortened.
+        given: String,
+        /// What it should look like.
+        expected: &'static str,
     },
     /// There is such a snapshot already.
     #[error("the workspace `{id}` has a snapshot `{name}` already")]
@@ -219,6 +278,14 @@ pub enum WorkspaceError {
     },
 }
 
+fn failure(exit_code: Option<u8>, reason: Option<&str>) -> String {
+    match (reason, exit_code) {
+        (Some(reason), _) => reason.to_owned(),
+        (None, Some(exit_code)) => format!("it ended with status {exit_code} before it was ready"),
+        (None, None) => "it ended before it was ready".to_owned(),
+    }
+}
+
 fn because(reason: Option<&str>) -> String {
     reason.map_or_else(String::new, |reason| format!(" ({reason})"))
 }
@@ -226,11 +293,17 @@ fn because(reason: Option<&str>) -> String {
 impl Diagnostic for WorkspaceError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Unknown { .. } | Self::Expired { .. } | Self::UnknownSnapshot { .. } | Self::NoProgram => {
-                ErrorKind::NotFound
-            }
-            Self::SnapshotExists { .. } => ErrorKind::AlreadyExists,
+            Self::Unknown { .. }
+            | Self::Expired { .. }
+            | Self::UnknownSnapshot { .. }
+            | Self::UnknownShell { .. }
+            | Self::UnknownService { .. }
+            | Self::NoProgram => ErrorKind::NotFound,
+            Self::SnapshotExists { .. } | Self::ServiceExists { .. } => ErrorKind::AlreadyExists,
+            Self::ServiceFailed { reason: Some(_), .. } => ErrorKind::TimedOut,
             Self::WrongState { .. }
+            | Self::ShellEnded { .. }
+            | Self::ServiceFailed { .. }
             | Self::Busy { .. }
             | Self::Interrupted { .. }
             | Self::EnvironmentChanged { .. } => ErrorKind::WrongState,
@@ -243,6 +316,7 @@ impl Diagnostic for WorkspaceError {
             | Self::PointlessUpdate { .. }
             | Self::RefusedPath { .. }
             | Self::NotText { .. }
+            | Self::MalformedReadiness { .. }
             | Self::TooLarge { .. }
             | Self::OutOfRange { .. } => ErrorKind::InvalidInput,
             Self::HalfImported { source, .. } => source.kind(),
@@ -279,7 +353,27 @@ impl Diagnostic for WorkspaceError {
             Self::EnvironmentChanged { .. } => {
                 "create a new workspace; what is in this one can only be deleted".to_owned()
             }
-            Self::UnknownSnapshot { existing, .. } => format!("choose one of: {}", existing.join(", ")),
+            Self::UnknownShell { id, existing, .. } if existing.is_empty() => {
+                format!("it has none; open one with `pyro workspace shell open {id}`")
+            }
+            Self::UnknownService { id, existing, .. } if existing.is_empty() => {
+                format!("it has none; start one with `pyro workspace service start {id} NAME -- CMD`")
+            }
+            Self::ServiceExists { id, name } => {
+                format!("choose another name, or stop it with `pyro workspace service stop {id} {name}`")
+            }
+            Self::ServiceFailed { id, name, .. } => {
+                format!("its whole log: `pyro workspace service logs {id} {name} --all`")
+            }
+            Self::MalformedReadiness { .. } => "give it in that form".to_owned(),
+            Self::ShellEnded { id, shell_id } => {
+                format!(
+                    "read its last words with `pyro workspace shell read {id} {shell_id}`, and open another one"
+                )
+            }
+            Self::UnknownShell { existing, .. }
+            | Self::UnknownService { existing, .. }
+            | Self::UnknownSnapshot { existing, .. } => format!("choose one of: {}", existing.join(", ")),
             Self::SnapshotExists { id, name } => {
                 format!("choose another name, or delete it with `pyro workspace snapshot delete {id} {name}`")
             }

@@ -1,7 +1,7 @@
 //! All workspaces at a glance. No guest is asked: one that is stuck holds up nobody here.
 
 use super::WorkspaceId;
-use crate::store::{Record, WorkspaceState};
+use crate::store::{Record, ServiceCounts, ServiceRow, WorkspaceState};
 use crate::{Pyro, PyroError};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -51,12 +51,15 @@ impl Pyro {
         let present = records
             .into_iter()
             .filter(|record| !record.is_expired() && record.state != WorkspaceState::Deleting);
-        let workspaces: Vec<_> = present.map(entry).collect();
+        let counts = self.read(ServiceRow::counts).await?;
+        let workspaces: Vec<_> = present
+            .map(|record| entry(counts.get(record.id.as_str()).copied().unwrap_or_default(), record))
+            .collect();
         Ok(WorkspaceList { count: workspaces.len(), workspaces })
     }
 }
 
-fn entry(record: Record) -> WorkspaceListEntry {
+fn entry(services: ServiceCounts, record: Record) -> WorkspaceListEntry {
     WorkspaceListEntry {
         workspace_id: record.id,
         name: record.name,
@@ -67,7 +70,7 @@ fn entry(record: Record) -> WorkspaceListEntry {
         created_at: record.created_at,
         expires_at: record.expires_at,
         last_activity_at: record.last_activity_at,
-        service_count: 0,
-        running_service_count: 0,
+        service_count: services.total,
+        running_service_count: services.running,
     }
 }

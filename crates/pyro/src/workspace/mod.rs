@@ -1,7 +1,7 @@
 //! Workspaces: guests that persist across calls and processes, with their files, journal and snapshots.
 //!
 //! - [`create`], [`lifecycle`] (start, stop, delete), [`reset`], [`snapshots`]: from one state to another;
-//! - [`exec`], [`files`], [`patch`], [`sync`], [`export`]: work inside, which goes to the guest through its supervisor;
+//! - [`exec`], [`shells`], [`services`], [`files`], [`patch`], [`sync`], [`export`]: work inside, which goes to the guest through its supervisor;
 //! - [`list`], [`status`], [`update`], [`logs`], [`diff`], [`summary`]: what is known;
 //! - [`access`]: how each operation finds its workspace, and sets right what a crash left behind;
 //! - [`supervisor`]: the process that owns the guest; [`directory`]: the files.
@@ -25,6 +25,8 @@ mod names;
 mod patch;
 mod reset;
 mod seed;
+mod services;
+mod shells;
 mod snapshots;
 mod status;
 mod stream;
@@ -46,6 +48,14 @@ pub use logs::{CommandState, LogEntry, WorkspaceLogs};
 pub use names::{SnapshotName, WorkspaceId, WorkspacePath};
 pub use patch::{PatchedFile, WorkspacePatched};
 pub use reset::{WorkspaceReset, WorkspaceResetResult};
+pub use services::{
+    DEFAULT_READY_INTERVAL_MS, DEFAULT_READY_TIMEOUT_SECONDS, DEFAULT_TAIL_LINES, ServiceInfo, ServiceList,
+    ServiceLogs, ServiceReadiness, StartService,
+};
+pub use shells::{
+    DEFAULT_SHELL_CHARS, DEFAULT_SHELL_COLS, DEFAULT_SHELL_ROWS, OpenShell, ReadShell, ShellDone, ShellId,
+    ShellInfo, ShellList, ShellRead, ShellSignal,
+};
 pub use snapshots::{SnapshotDeleted, SnapshotInfo, SnapshotKind, SnapshotList};
 pub use status::{Seed, SeedMode, WorkspaceStatus};
 pub use summary::{

@@ -101,6 +101,11 @@ pub struct WorkspacePath {
 }
 
 impl WorkspacePath {
+    /// `/workspace` itself.
+    pub fn root() -> Self {
+        Self { relative: String::new() }
+    }
+
     /// Fails when the path is empty, leads out of `/workspace`, holds `..` or NUL, or is too long.
     pub fn parse(text: &str) -> Result<Self, WorkspaceError> {
         let refused = |why| WorkspaceError::RefusedPath { path: shortened(text), why };

@@ -1,7 +1,7 @@
 //! A workspace, as it stands.
 
 use super::{SnapshotName, WorkspaceError, WorkspaceId, supervisor};
-use crate::store::{CommandEntry, Record, SnapshotRow, WorkspaceState};
+use crate::store::{CommandEntry, Record, ServiceCounts, SnapshotRow, WorkspaceState};
 use crate::vm::StartKind;
 use crate::{Pyro, PyroError};
 use jiff::Timestamp;
@@ -137,14 +137,15 @@ impl Pyro {
                 Ok((CommandEntry::count(store, &counted)?, SnapshotRow::all(store, &counted)?))
             })
             .await?;
-        Ok(status(record, guest_responsive, commands, snapshots))
+        let services = self.count_services(&record).await?;
+        Ok(status(record, guest_responsive, (commands, services), snapshots))
     }
 }
 
 fn status(
     record: Record,
     guest_responsive: Option<bool>,
-    command_count: usize,
+    (command_count, services): (usize, ServiceCounts),
     snapshots: Vec<SnapshotRow>,
 ) -> WorkspaceStatus {
     let execution_mode = record.execution_mode().to_owned();
@@ -176,7 +177,7 @@ fn status(
         snapshots: baseline.into_iter().chain(snapshots.into_iter().map(|row| row.name)).collect(),
         reset_count: record.reset_count,
         last_reset_at: record.last_reset_at,
-        service_count: 0,
-        running_service_count: 0,
+        service_count: services.total,
+        running_service_count: services.running,
     }
 }

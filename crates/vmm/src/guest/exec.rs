@@ -64,6 +64,17 @@ pub struct ExitStatus {
     pub output_cut: bool,
 }
 
+impl From<v1::Exited> for ExitStatus {
+    fn from(exited: v1::Exited) -> Self {
+        Self {
+            exit_code: u8::try_from(exited.exit_code & 0xff).unwrap_or(u8::MAX),
+            timed_out: exited.timed_out,
+            duration: Duration::from_millis(exited.duration_ms),
+            output_cut: exited.output_cut,
+        }
+    }
+}
+
 /// A running command. Dropping it, and its input where that was taken, kills the command's process group.
 pub struct ExecCall {
     replies: CallReplies,
@@ -128,12 +139,7 @@ impl ExecCall {
                 };
                 Ok(ExecEvent::Output(stream, output.data))
             }
-            Reply::Exited(exited) => Ok(ExecEvent::Exited(ExitStatus {
-                exit_code: u8::try_from(exited.exit_code & 0xff).unwrap_or(u8::MAX),
-                timed_out: exited.timed_out,
-                duration: Duration::from_millis(exited.duration_ms),
-                output_cut: exited.output_cut,
-            })),
+            Reply::Exited(exited) => Ok(ExecEvent::Exited(exited.into())),
             _ => Err(self.replies.misbehaved("it sent something else than output or an end")),
         }
     }

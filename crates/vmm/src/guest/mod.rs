@@ -14,6 +14,8 @@ mod exec;
 mod files;
 mod freeze;
 mod relay;
+mod services;
+mod shells;
 mod stream;
 mod transfer;
 mod untrusted;
@@ -23,6 +25,8 @@ pub use diff::{Change, ChangeKind, DiffCall, DiffLimits, Side};
 pub use exec::{ExecCall, ExecEvent, ExecInput, ExecRequest, ExitStatus, OutputStream};
 pub use files::{FileChange, FileContent, FileEntry, FileStamp};
 pub use freeze::Frozen;
+pub use services::{Readiness, ServiceOutput, ServiceRequest, ServiceState, ServiceStatus, StartingService};
+pub use shells::{ShellOutput, ShellRequest, ShellState, ShellWait, TerminalSize};
 pub use transfer::{ArchiveOwner, PackCall, Transferred, UnpackCall};
 pub use untrusted::FileKind;
 
@@ -247,6 +251,73 @@ impl Guest {
     /// Asks for what changed in the workspace since it began.
     pub async fn diff(&self, limits: DiffLimits) -> Result<DiffCall, VmmError> {
         DiffCall::start(&self.streams, limits).await
+    }
+
+    /// Opens a shell, which goes on until it is closed. Fails with [`VmmError::Refused`] when there are 16 already.
+    pub async fn open_shell(&self, request: ShellRequest) -> Result<(), VmmError> {
+        shells::open(&self.streams, request).await
+    }
+
+    /// Reads `max_bytes` at most of what a shell has printed, from the position `cursor` on, of which the last MiB is kept. Fails
+    /// with [`VmmError::Refused`] when the cursor is beyond the end.
+    pub async fn read_shell(
+        &self,
+        id: &str,
+        cursor: u64,
+        max_bytes: u64,
+        wait: ShellWait,
+    ) -> Result<ShellOutput, VmmError> {
+        shells::read(&self.streams, id, cursor, max_bytes, wait).await
+    }
+
+    /// Types into a shell. Fails with [`VmmError::Refused`] of kind `WrongState` when it has ended, and of kind `Exhausted` when
+    /// nothing in it reads for 10 s.
+    pub async fn write_shell(&self, id: &str, data: &[u8]) -> Result<(), VmmError> {
+        shells::write(&self.streams, id, data).await
+    }
+
+    /// Gives the terminal of a shell another size.
+    pub async fn resize_shell(&self, id: &str, size: TerminalSize) -> Result<(), VmmError> {
+        let TerminalSize { columns, rows } = size;
+        let resize = v1::ResizeShell { id: id.to_owned(), columns, rows };
+        self.ask_done("resize_shell", ANSWER_DEADLINE, request::Call::ResizeShell(resize)).await
+    }
+
+    /// Sends the signal `number` to what is in the foreground of a shell.
+    pub async fn signal_shell(&self, id: &str, number: i32) -> Result<(), VmmError> {
+        let signal = v1::SignalShell { id: id.to_owned(), number };
+        self.ask_done("signal_shell", ANSWER_DEADLINE, request::Call::SignalShell(signal)).await
+    }
+
+    /// Ends a shell and everything that it has started, and forgets it.
+    pub async fn close_shell(&self, id: &str) -> Result<ShellState, VmmError> {
+        shells::close(&self.streams, id).await
+    }
+
+    /// The shells, in the order in which they were opened.
+    pub async fn list_shells(&self) -> Result<Vec<ShellState>, VmmError> {
+        shells::list(&self.streams).await
+    }
+
+    /// Starts a service, which goes on until it ends or is stopped. Fails with [`VmmError::Refused`] of kind `AlreadyExists` when one
+    /// of that name has not ended.
+    pub async fn start_service(&self, request: ServiceRequest) -> Result<StartingService, VmmError> {
+        services::start(&self.streams, request).await
+    }
+
+    /// The services, in the order in which they were started; fails after `deadline`.
+    pub async fn list_services(&self, deadline: Duration) -> Result<Vec<ServiceState>, VmmError> {
+        services::list(&self.streams, deadline).await
+    }
+
+    /// What a service has printed: the last 512 KiB of each output.
+    pub async fn read_service_log(&self, name: &str) -> Result<ServiceOutput, VmmError> {
+        services::log(&self.streams, name).await
+    }
+
+    /// Ends a service: TERM to its process group, KILL for what is left after `grace`.
+    pub async fn stop_service(&self, name: &str, grace: Duration) -> Result<ServiceState, VmmError> {
+        services::stop(&self.streams, name, grace).await
     }
 
     /// Flushes the guest's file systems to its disks.

@@ -10,6 +10,8 @@ mod list;
 mod logs;
 mod patch;
 mod reset;
+mod service;
+mod shell;
 mod snapshot;
 mod start;
 mod status;
@@ -42,6 +44,8 @@ enum Command {
     Status(status::Arguments),
     Update(update::Arguments),
     Exec(exec::Arguments),
+    Shell(shell::Arguments),
+    Service(service::Arguments),
     File(file::Arguments),
     Patch(patch::Arguments),
     Sync(sync::Arguments),
@@ -64,6 +68,8 @@ impl Arguments {
             Command::Status(arguments) => arguments.json,
             Command::Update(arguments) => arguments.json,
             Command::Exec(arguments) => arguments.json,
+            Command::Shell(arguments) => arguments.json(),
+            Command::Service(arguments) => arguments.json(),
             Command::File(arguments) => arguments.json(),
             Command::Patch(arguments) => arguments.json(),
             Command::Sync(arguments) => arguments.json(),
@@ -92,6 +98,8 @@ pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
         Command::Status(arguments) => status::run(arguments, printer).await,
         Command::Update(arguments) => update::run(arguments, printer).await,
         Command::Exec(arguments) => exec::run(arguments, printer).await,
+        Command::Shell(arguments) => shell::run(arguments, printer).await,
+        Command::Service(arguments) => service::run(arguments, printer).await,
         Command::File(arguments) => file::run(arguments, printer).await,
         Command::Patch(arguments) => patch::run(arguments, printer).await,
         Command::Sync(arguments) => sync::run(arguments, printer).await,

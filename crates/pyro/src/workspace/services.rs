@@ -1,0 +1,507 @@
+//! Services: named commands in the background of a workspace, which become ready, print, and end.
+//!
+//! They live in the guest. What they were started with, and how they stood when somebody asked last, is in the store, so that
+//! after a stop, a crash or a restart it can be told which ones are lost.
+
+use super::access::Session;
+use super::shells::{cwd_in, within};
+use super::{WorkspaceError, WorkspaceId, WorkspacePath};
+use crate::store::{Record, ServiceCounts, ServiceDefinition, ServiceRow, WorkspaceState};
+use crate::{Pyro, PyroError};
+use jiff::Timestamp;
+use pyro_protocol::limits::MAX_SERVICE_WAIT;
+use pyro_protocol::v1::FailureKind;
+use pyro_vmm::VmmError;
+use pyro_vmm::guest::{Readiness, ServiceRequest, ServiceState, ServiceStatus};
+use serde::Serialize;
+use std::time::Duration;
+
+/// How long a service may take to be ready by default, in seconds.
+pub const DEFAULT_READY_TIMEOUT_SECONDS: u64 = 30;
+/// How often is looked whether it is, by default, in milliseconds.
+pub const DEFAULT_READY_INTERVAL_MS: u64 = 500;
+/// Lines of each log that are read by default.
+pub const DEFAULT_TAIL_LINES: u64 = 200;
+const MAX_INTERVAL_MS: u64 = 60_000;
+/// Between TERM and KILL.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+/// How long a guest may take to say what runs in it when that is only a part of an answer.
+const GLANCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Lines of a log that a failed start shows.
+const FAILURE_LINES: u64 = 20;
+
+/// What makes a service ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServiceReadiness {
+    /// Something is at this path: absolute, or relative to the service's directory.
+    File(String),
+    /// A connection to `HOST:PORT`, or a port of the guest's own, is accepted.
+    Tcp(String),
+    /// A GET of this `http://` address is answered with a status of 200 to 399.
+    Http(String),
+    /// This line of shell ends with status 0.
+    Command(String),
+}
+
+/// A service to start.
+#[derive(Debug, Clone)]
+pub struct StartService {
+    /// Its name: letters, digits, `.`, `_` and `-`.
+    pub name: String,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// The directory that it starts in.
+    pub cwd: WorkspacePath,
+    /// `None`: it is ready as soon as it runs.
+    pub readiness: Option<ServiceReadiness>,
+    /// How long it may take to be ready.
+    pub ready_timeout_seconds: u64,
+    /// How often to look, at least.
+    pub ready_interval_ms: u64,
+}
+
+impl StartService {
+    /// A service with every default.
+    pub fn new(name: impl Into<String>, command: Vec<String>) -> Self {
+        Self {
+            name: name.into(),
+            command,
+            cwd: WorkspacePath::root(),
+            readiness: None,
+            ready_timeout_seconds: DEFAULT_READY_TIMEOUT_SECONDS,
+            ready_interval_ms: DEFAULT_READY_INTERVAL_MS,
+        }
+    }
+}
+
+/// A service, as it stands.
+#[derive(Debug, Clone, Serialize)]
+pub struct ServiceInfo {
+    /// The workspace.
+    pub workspace_id: WorkspaceId,
+    /// Its name.
+    pub service_name: String,
+    /// `starting`, `running`, `exited` (by itself), `failed` (before it was ready), `stopped`, or `lost` with its guest.
+    pub state: String,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// The directory that it was started in.
+    pub cwd: String,
+    /// What makes it ready.
+    pub readiness: Option<String>,
+    /// When it was started.
+    pub started_at: Option<Timestamp>,
+    /// When it was ready.
+    pub ready_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Its exit status, or 128 and the signal.
+    pub exit_code: Option<u8>,
+    /// Why it failed, where that is not its exit status.
+    pub reason: Option<String>,
+}
+
+/// The services of a workspace.
+#[derive(Debug, Clone, Serialize)]
+pub struct ServiceList {
+    /// The workspace.
+    pub workspace_id: WorkspaceId,
+    /// How many.
+    pub count: usize,
+    /// How many of them run.
+    pub running_count: usize,
+    /// Which, in the order in which they were started.
+    pub services: Vec<ServiceInfo>,
+}
+
+/// What a service has printed.
+#[derive(Debug, Clone, Serialize)]
+pub struct ServiceLogs {
+    /// The service, when it was read.
+    #[serde(flatten)]
+    pub service: ServiceInfo,
+    /// The end of standard output.
+    pub stdout: String,
+    /// The end of standard error.
+    pub stderr: String,
+    /// Lines of each that were asked for; absent for everything that is kept.
+    pub tail_lines: Option<u64>,
+    /// There was more than is shown: before the lines that were asked for, or before what is kept.
+    pub truncated: bool,
+}
+
+impl Pyro {
+    /// Starts a service, and waits until it is ready. Fails when it ends before, or is not ready in time, with the end of its log;
+    /// a service that is not ready in time is ended.
+    pub async fn start_service(
+        &self,
+        id: &WorkspaceId,
+        request: StartService,
+    ) -> Result<ServiceInfo, PyroError> {
+        within("ready_timeout_seconds", request.ready_timeout_seconds, MAX_SERVICE_WAIT.as_secs())?;
+        within("ready_interval_ms", request.ready_interval_ms, MAX_INTERVAL_MS)?;
+        let readiness = request.readiness.as_ref().map(parsed).transpose()?;
+        let session = self.session(id, "starting a service").await?;
+        let definition = ServiceDefinition {
+            command: request.command.clone(),
+            cwd: request.cwd.to_string(),
+            readiness: request.readiness.as_ref().map(described),
+        };
+        let starting = ServiceRequest {
+            name: request.name.clone(),
+            argv: request.command.into_iter().map(String::into_bytes).collect(),
+            cwd: cwd_in(&session, &request.cwd),
+            env: Vec::new(),
+            readiness,
+            ready_timeout: Duration::from_secs(request.ready_timeout_seconds),
+            ready_interval: Duration::from_millis(request.ready_interval_ms),
+        };
+        let starting = match session.guest.start_service(starting).await {
+            Ok(starting) => starting,
+            Err(error) => return Err(self.explain_service(&session, &request.name, error).await),
+        };
+        let generation = session.record.generation;
+        let row =
+            ServiceRow { name: request.name.clone(), generation, state: "starting".to_owned(), definition };
+        let (put, of) = (row.clone(), id.clone());
+        self.transact(move |store| {
+            put.put(store, &of)?;
+            Record::touch(store, &of)
+        })
+        .await?;
+        let state = match starting.settled().await {
+            Ok(state) => state,
+            Err(error) => return Err(self.explain(&session, error).await),
+        };
+        self.record_services(&session.record, std::slice::from_ref(&row), std::slice::from_ref(&state))
+            .await?;
+        let info = ServiceInfo::new(id, Some(&row), state);
+        if info.state == "running" || info.ready_at.is_some() {
+            return Ok(info);
+        }
+        Err(self.start_failure(&session, info).await)
+    }
+
+    async fn start_failure(&self, session: &Session, info: ServiceInfo) -> PyroError {
+        let log = match session.guest.read_service_log(&info.service_name).await {
+            Ok(output) => [output.stdout.0, output.stderr.0]
+                .iter()
+                .map(|bytes| tail_lines(&String::from_utf8_lossy(bytes), FAILURE_LINES).to_owned())
+                .collect::<String>(),
+            Err(_) => String::new(),
+        };
+        let ServiceInfo { workspace_id: id, service_name: name, exit_code, reason, .. } = info;
+        WorkspaceError::ServiceFailed { id, name, exit_code, reason, log }.into()
+    }
+
+    /// The services of a workspace that were started since it was reset, also when it is stopped.
+    pub async fn list_services(&self, id: &WorkspaceId) -> Result<ServiceList, PyroError> {
+        let record = self.workspace(id).await?;
+        let services = self.services_of(&record, PATIENCE).await?;
+        let running_count = services.iter().filter(|service| service.state == "running").count();
+        Ok(ServiceList { workspace_id: id.clone(), count: services.len(), running_count, services })
+    }
+
+    /// How many services a workspace has; where its guest does not answer, as known last.
+    pub(super) async fn count_services(&self, record: &Record) -> Result<ServiceCounts, PyroError> {
+        let services = match self.services_of(record, GLANCE).await {
+            Ok(services) => services,
+            Err(PyroError::Vmm(_)) => {
+                let id = record.id.clone();
+                let rows = self.read(move |store| ServiceRow::all(store, &id)).await?;
+                rows.iter().map(|row| ServiceInfo::recorded(record, row)).collect()
+            }
+            Err(error) => return Err(error),
+        };
+        let running = services.iter().filter(|service| service.state == "running").count();
+        Ok(ServiceCounts { total: services.len(), running })
+    }
+
+    async fn services_of(&self, record: &Record, deadline: Duration) -> Result<Vec<ServiceInfo>, PyroError> {
+        let id = record.id.clone();
+        let rows = self.read(move |store| ServiceRow::all(store, &id)).await?;
+        let mut present = Vec::new();
+        // Where none was started, none has to be asked about.
+        if record.state == WorkspaceState::Running
+            && rows.iter().any(|row| row.generation == record.generation)
+        {
+            let guest = self.session(&record.id, "listing services").await?.guest;
+            present = guest.list_services(deadline).await?;
+            self.record_services(record, &rows, &present).await?;
+        }
+        let info = |row: &ServiceRow| {
+            let here =
+                present.iter().find(|state| state.name == row.name && row.generation == record.generation);
+            match here {
+                Some(state) => ServiceInfo::new(&record.id, Some(row), state.clone()),
+                None => ServiceInfo::recorded(record, row),
+            }
+        };
+        let unrecorded = present.iter().filter(|state| rows.iter().all(|row| row.name != state.name));
+        let unrecorded = unrecorded.map(|state| ServiceInfo::new(&record.id, None, state.clone()));
+        Ok(rows.iter().map(info).chain(unrecorded).collect())
+    }
+
+    /// Records how services stand, where that has changed.
+    async fn record_services(
+        &self,
+        record: &Record,
+        rows: &[ServiceRow],
+        present: &[ServiceState],
+    ) -> Result<(), PyroError> {
+        let has_changed = |state: &&ServiceState| {
+            rows.iter().any(|row| row.name == state.name && row.state != state_name(state.status))
+        };
+        let changed: Vec<_> =
+            present.iter().filter(has_changed).map(|state| (state.name.clone(), state.status)).collect();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let (id, generation) = (record.id.clone(), record.generation);
+        self.transact(move |store| {
+            changed.iter().try_for_each(|(name, status)| {
+                ServiceRow::set_state(store, &id, (name, generation), state_name(*status))
+            })
+        })
+        .await
+    }
+
+    /// One service.
+    pub async fn status_service(&self, id: &WorkspaceId, name: &str) -> Result<ServiceInfo, PyroError> {
+        let services = self.list_services(id).await?.services;
+        let existing = services.iter().map(|service| service.service_name.clone()).collect();
+        let found = services.into_iter().find(|service| service.service_name == name);
+        let unknown = || WorkspaceError::UnknownService { id: id.clone(), name: shortened(name), existing };
+        Ok(found.ok_or_else(unknown)?)
+    }
+
+    /// The end of what a service has printed: so many lines of each output, or everything that is kept.
+    pub async fn logs_service(
+        &self,
+        id: &WorkspaceId,
+        name: &str,
+        tail: Option<u64>,
+    ) -> Result<ServiceLogs, PyroError> {
+        let session = self.session(id, "reading the log of a service").await?;
+        let output = match session.guest.read_service_log(name).await {
+            Ok(output) => output,
+            Err(error) => return Err(self.explain_service(&session, name, error).await),
+        };
+        let (of, wanted) = (id.clone(), name.to_owned());
+        let rows = self.read(move |store| ServiceRow::all(store, &of)).await?;
+        let row = rows.iter().find(|row| row.name == wanted);
+        let mut truncated = output.stdout.1 > 0 || output.stderr.1 > 0;
+        let [stdout, stderr] = [output.stdout.0, output.stderr.0].map(|bytes| {
+            let text = String::from_utf8_lossy(&bytes);
+            let shown = tail.map_or(&*text, |lines| tail_lines(&text, lines));
+            truncated |= shown.len() < text.len();
+            shown.to_owned()
+        });
+        let service = ServiceInfo::new(id, row, output.state);
+        Ok(ServiceLogs { service, stdout, stderr, tail_lines: tail, truncated })
+    }
+
+    /// Ends a service: TERM to its process group, KILL for what is left after 5 s.
+    pub async fn stop_service(&self, id: &WorkspaceId, name: &str) -> Result<ServiceInfo, PyroError> {
+        let session = self.session(id, "stopping a service").await?;
+        let state = match session.guest.stop_service(name, STOP_GRACE).await {
+            Ok(state) => state,
+            Err(error) => return Err(self.explain_service(&session, name, error).await),
+        };
+        let of = id.clone();
+        let rows = self.read(move |store| ServiceRow::all(store, &of)).await?;
+        self.record_services(&session.record, &rows, std::slice::from_ref(&state)).await?;
+        let of = id.clone();
+        self.transact(move |store| Record::touch(store, &of)).await?;
+        let row = rows.iter().find(|row| row.name == state.name);
+        Ok(ServiceInfo::new(id, row, state))
+    }
+
+    async fn explain_service(&self, session: &Session, name: &str, error: VmmError) -> PyroError {
+        let (id, name) = (session.record.id.clone(), shortened(name));
+        match &error {
+            VmmError::Refused { call: "start_service", kind: FailureKind::AlreadyExists, .. } => {
+                WorkspaceError::ServiceExists { id, name }.into()
+            }
+            VmmError::Refused { call, kind: FailureKind::NotFound, .. } if *call != "start_service" => {
+                let present = session.guest.list_services(GLANCE).await.unwrap_or_default();
+                let existing = present.into_iter().map(|state| state.name).collect();
+                WorkspaceError::UnknownService { id, name, existing }.into()
+            }
+            _ => self.explain(session, error).await,
+        }
+    }
+}
+
+impl ServiceInfo {
+    fn new(id: &WorkspaceId, row: Option<&ServiceRow>, state: ServiceState) -> Self {
+        let time = |ns: u64| Timestamp::from_nanosecond(ns.into()).ok();
+        let definition = row.map(|row| row.definition.clone());
+        let definition = definition.unwrap_or_else(|| ServiceDefinition {
+            command: Vec::new(),
+            cwd: String::new(),
+            readiness: None,
+        });
+        Self {
+            workspace_id: id.clone(),
+            service_name: state.name,
+            state: state_name(state.status).to_owned(),
+            command: definition.command,
+            cwd: definition.cwd,
+            readiness: definition.readiness,
+            started_at: time(state.started_ns),
+            ready_at: state.ready_ns.and_then(time),
+            ended_at: state.ended_ns.and_then(time),
+            exit_code: state.exited.map(|status| status.exit_code),
+            reason: (!state.reason.is_empty()).then_some(state.reason),
+        }
+    }
+
+    /// A service of which nothing is known but what was recorded.
+    fn recorded(record: &Record, row: &ServiceRow) -> Self {
+        let is_up = matches!(row.state.as_str(), "starting" | "running");
+        let is_lost =
+            is_up && (row.generation != record.generation || record.state != WorkspaceState::Running);
+        let ServiceDefinition { command, cwd, readiness } = row.definition.clone();
+        Self {
+            workspace_id: record.id.clone(),
+            service_name: row.name.clone(),
+            state: if is_lost { "lost".to_owned() } else { row.state.clone() },
+            command,
+            cwd,
+            readiness,
+            started_at: None,
+            ready_at: None,
+            ended_at: None,
+            exit_code: None,
+            reason: is_lost.then(|| "its guest has ended".to_owned()),
+        }
+    }
+}
+
+fn state_name(status: ServiceStatus) -> &'static str {
+    match status {
+        ServiceStatus::Starting => "starting",
+        ServiceStatus::Running => "running",
+        ServiceStatus::Exited => "exited",
+        ServiceStatus::Failed => "failed",
+        ServiceStatus::Stopped => "stopped",
+    }
+}
+
+fn described(readiness: &ServiceReadiness) -> String {
+    match readiness {
+        ServiceReadiness::File(path) => format!("file {path}"),
+        ServiceReadiness::Tcp(endpoint) => format!("tcp {endpoint}"),
+        ServiceReadiness::Http(url) => format!("http {url}"),
+        ServiceReadiness::Command(line) => format!("command {line}"),
+    }
+}
+
+fn parsed(readiness: &ServiceReadiness) -> Result<Readiness, WorkspaceError> {
+    let refused =
+        |given: &str, expected| WorkspaceError::MalformedReadiness { given: shortened(given), expected };
+    Ok(match readiness {
+        ServiceReadiness::File(path) => Readiness::File(path.clone().into_bytes()),
+        ServiceReadiness::Tcp(given) => {
+            let (host, port) = endpoint(given, None).ok_or_else(|| refused(given, "PORT or HOST:PORT"))?;
+            Readiness::Tcp(host, port)
+        }
+        ServiceReadiness::Http(given) => {
+            let rest = given.strip_prefix("http://");
+            let (authority, path) =
+                rest.map_or(("", ""), |rest| rest.split_at(rest.find('/').unwrap_or(rest.len())));
+            let (host, port) =
+                endpoint(authority, Some(80)).ok_or_else(|| refused(given, "http://HOST[:PORT][/PATH]"))?;
+            Readiness::Http(host, port, if path.is_empty() { "/".to_owned() } else { path.to_owned() })
+        }
+        ServiceReadiness::Command(line) => {
+            Readiness::Command(["/bin/sh", "-c", line].map(|word| word.as_bytes().to_vec()).to_vec())
+        }
+    })
+}
+
+/// Host and port of `PORT`, `HOST:PORT`, `[V6]:PORT`, and of a host alone where there is a `default`.
+fn endpoint(text: &str, default: Option<u16>) -> Option<(String, u16)> {
+    if default.is_none()
+        && let Ok(port) = text.parse()
+    {
+        return (port > 0).then(|| ("127.0.0.1".to_owned(), port));
+    }
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']')?;
+            (host, rest.strip_prefix(':'))
+        }
+        None => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
+    };
+    let port = match port {
+        Some(port) => port.parse().ok().filter(|port| *port > 0)?,
+        None => default?,
+    };
+    (!host.is_empty()).then(|| (host.to_owned(), port))
+}
+
+/// The last `lines` lines.
+fn tail_lines(text: &str, lines: u64) -> &str {
+    let lines = usize::try_from(lines).unwrap_or(usize::MAX);
+    if lines == 0 {
+        return "";
+    }
+    let body = text.strip_suffix('\n').unwrap_or(text);
+    match body.rmatch_indices('\n').nth(lines - 1) {
+        Some((newline, _)) => &text[newline + 1..],
+        None => text,
+    }
+}
+
+/// A name as the user wrote it, fit for a message.
+fn shortened(text: &str) -> String {
+    text.chars().filter(|character| !character.is_control()).take(80).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_are_taken_apart() {
+        let cases: [(&str, Option<u16>, Option<(&str, u16)>); 10] = [
+            ("80", None, Some(("127.0.0.1", 80))),
+            ("0", None, None),
+            ("localhost:8000", None, Some(("localhost", 8000))),
+            ("[::1]:80", None, Some(("::1", 80))),
+            ("[::1]", None, None),
+            ("host", None, None),
+            ("host", Some(80), Some(("host", 80))),
+            ("host:99999", None, None),
+            (":80", None, None),
+            ("", Some(80), None),
+        ];
+        for (text, default, expected) in cases {
+            let expected = expected.map(|(host, port)| (host.to_owned(), port));
+            assert_eq!(endpoint(text, default), expected, "{text}");
+        }
+        let http = |given: &str| parsed(&ServiceReadiness::Http(given.to_owned())).ok();
+        let expected = Readiness::Http("localhost".to_owned(), 80, "/".to_owned());
+        assert_eq!(http("http://localhost"), Some(expected));
+        let expected = Readiness::Http("::1".to_owned(), 8080, "/a?b".to_owned());
+        assert_eq!(http("http://[::1]:8080/a?b"), Some(expected));
+        assert_eq!(http("https://localhost"), None);
+    }
+
+    #[test]
+    fn the_last_lines_are_whole() {
+        let cases = [
+            ("a\nb\nc\n", 2, "b\nc\n"),
+            ("a\nb\nc", 2, "b\nc"),
+            ("a\n", 5, "a\n"),
+            ("a\n", 0, ""),
+            ("", 3, ""),
+        ];
+        for (text, lines, expected) in cases {
+            assert_eq!(tail_lines(text, lines), expected, "{text:?} {lines}");
+        }
+    }
+}
