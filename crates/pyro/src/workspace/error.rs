@@ -95,6 +95,32 @@ pub enum WorkspaceError {
         /// The shell.
         shell_id: ShellId,
     },
+    /// The cursor is beyond what the shell has printed.
+    #[error("the cursor {cursor} is beyond the end of what the shell `{shell_id}` has printed")]
+    CursorBeyondEnd {
+        /// The shell.
+        shell_id: ShellId,
+        /// The cursor.
+        cursor: u64,
+    },
+    /// Nothing in the shell reads what is typed.
+    #[error("nothing in the shell `{shell_id}` reads what is typed; a part of it may have been taken")]
+    ShellDeaf {
+        /// The workspace.
+        id: WorkspaceId,
+        /// The shell.
+        shell_id: ShellId,
+    },
+    /// There are too many shells or services.
+    #[error("the workspace `{id}` has {max} {what} already")]
+    TooMany {
+        /// The workspace.
+        id: WorkspaceId,
+        /// Of what.
+        what: &'static str,
+        /// How many there can be.
+        max: usize,
+    },
     /// There is no such service.
     #[error("the workspace `{id}` has no service `{name}`")]
     UnknownService {
@@ -126,6 +152,12 @@ pub enum WorkspaceError {
         reason: Option<String>,
         /// The end of what it printed.
         log: String,
+    },
+    /// The name of a service is malformed.
+    #[error("`{given}` cannot be the name of a service: up to 64 letters, digits, `.`, `_` and `-`")]
+    MalformedServiceName {
+        /// The name, shortened.
+        given: String,
     },
     /// What is to make a service ready is malformed.
     #[error("`{given}` cannot make a service ready: it has to be {expected}")]
@@ -317,10 +349,12 @@ impl Diagnostic for WorkspaceError {
             | Self::RefusedPath { .. }
             | Self::NotText { .. }
             | Self::MalformedReadiness { .. }
+            | Self::CursorBeyondEnd { .. }
+            | Self::MalformedServiceName { .. }
             | Self::TooLarge { .. }
             | Self::OutOfRange { .. } => ErrorKind::InvalidInput,
             Self::HalfImported { source, .. } => source.kind(),
-            Self::HostFull { .. } => ErrorKind::Exhausted,
+            Self::HostFull { .. } | Self::ShellDeaf { .. } | Self::TooMany { .. } => ErrorKind::Exhausted,
             Self::Patch(source) => source.kind(),
             Self::Apply(source) => source.kind(),
             Self::Tree(source) => source.kind(),
@@ -366,6 +400,13 @@ impl Diagnostic for WorkspaceError {
                 format!("its whole log: `pyro workspace service logs {id} {name} --all`")
             }
             Self::MalformedReadiness { .. } => "give it in that form".to_owned(),
+            Self::CursorBeyondEnd { .. } => "go on at the `next_cursor` of the read before".to_owned(),
+            Self::ShellDeaf { id, shell_id } => {
+                format!("interrupt what runs in it with `pyro workspace shell signal {id} {shell_id}`")
+            }
+            Self::TooMany { what: "shells", .. } => "close one of them".to_owned(),
+            Self::TooMany { .. } => "stop one of them".to_owned(),
+            Self::MalformedServiceName { .. } => "choose such a name".to_owned(),
             Self::ShellEnded { id, shell_id } => {
                 format!(
                     "read its last words with `pyro workspace shell read {id} {shell_id}`, and open another one"

@@ -9,7 +9,7 @@ use super::{WorkspaceError, WorkspaceId, WorkspacePath};
 use crate::store::{Record, ServiceCounts, ServiceDefinition, ServiceRow, WorkspaceState};
 use crate::{Pyro, PyroError};
 use jiff::Timestamp;
-use pyro_protocol::limits::MAX_SERVICE_WAIT;
+use pyro_protocol::limits::{MAX_SERVICE_WAIT, MAX_SERVICES};
 use pyro_protocol::v1::FailureKind;
 use pyro_vmm::VmmError;
 use pyro_vmm::guest::{Readiness, ServiceRequest, ServiceState, ServiceStatus};
@@ -22,6 +22,8 @@ pub const DEFAULT_READY_TIMEOUT_SECONDS: u64 = 30;
 pub const DEFAULT_READY_INTERVAL_MS: u64 = 500;
 /// Lines of each log that are read by default.
 pub const DEFAULT_TAIL_LINES: u64 = 200;
+/// Most characters of a name.
+const MAX_NAME_CHARS: usize = 64;
 const MAX_INTERVAL_MS: u64 = 60_000;
 /// Between TERM and KILL.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -141,6 +143,10 @@ impl Pyro {
     ) -> Result<ServiceInfo, PyroError> {
         within("ready_timeout_seconds", request.ready_timeout_seconds, MAX_SERVICE_WAIT.as_secs())?;
         within("ready_interval_ms", request.ready_interval_ms, MAX_INTERVAL_MS)?;
+        let is_sound = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if !(1..=MAX_NAME_CHARS).contains(&request.name.len()) || !request.name.bytes().all(is_sound) {
+            return Err(WorkspaceError::MalformedServiceName { given: shortened(&request.name) }.into());
+        }
         let readiness = request.readiness.as_ref().map(parsed).transpose()?;
         let session = self.session(id, "starting a service").await?;
         let definition = ServiceDefinition {
@@ -198,7 +204,22 @@ impl Pyro {
     /// The services of a workspace that were started since it was reset, also when it is stopped.
     pub async fn list_services(&self, id: &WorkspaceId) -> Result<ServiceList, PyroError> {
         let record = self.workspace(id).await?;
-        let services = self.services_of(&record, PATIENCE).await?;
+        let services = match self.services_of(&record, PATIENCE).await {
+            // Its guest may just have ended, and that is the answer.
+            Err(PyroError::Vmm(error)) => {
+                let session = self.session(id, "listing services").await;
+                let error = match session {
+                    Ok(session) => self.explain(&session, error).await,
+                    Err(error) => error,
+                };
+                let now = self.workspace(id).await?;
+                if now.state == WorkspaceState::Running && now.generation == record.generation {
+                    return Err(error);
+                }
+                self.services_of(&now, PATIENCE).await?
+            }
+            listed => listed?,
+        };
         let running_count = services.iter().filter(|service| service.state == "running").count();
         Ok(ServiceList { workspace_id: id.clone(), count: services.len(), running_count, services })
     }
@@ -323,6 +344,9 @@ impl Pyro {
         match &error {
             VmmError::Refused { call: "start_service", kind: FailureKind::AlreadyExists, .. } => {
                 WorkspaceError::ServiceExists { id, name }.into()
+            }
+            VmmError::Refused { call: "start_service", kind: FailureKind::Exhausted, .. } => {
+                WorkspaceError::TooMany { id, what: "services", max: MAX_SERVICES }.into()
             }
             VmmError::Refused { call, kind: FailureKind::NotFound, .. } if *call != "start_service" => {
                 let present = session.guest.list_services(GLANCE).await.unwrap_or_default();

@@ -7,7 +7,7 @@ use super::access::Session;
 use super::{WorkspaceError, WorkspaceId, WorkspacePath};
 use crate::store::Record;
 use crate::{Pyro, PyroError};
-use pyro_protocol::limits::MAX_TERMINAL_SIZE;
+use pyro_protocol::limits::{MAX_SHELLS, MAX_TERMINAL_SIZE};
 use pyro_protocol::v1::FailureKind;
 use pyro_vmm::VmmError;
 use pyro_vmm::guest::{ShellOutput, ShellRequest, ShellState, ShellWait, TerminalSize};
@@ -193,8 +193,14 @@ impl Pyro {
         let shell = ShellId::random()?;
         let cwd = cwd_in(&session, &request.cwd);
         let opening = ShellRequest { id: shell.0.clone(), cwd, env: Vec::new(), size };
-        if let Err(error) = session.guest.open_shell(opening).await {
-            return Err(self.explain(&session, error).await);
+        match session.guest.open_shell(opening).await {
+            Ok(()) => {}
+            Err(VmmError::Refused { kind: FailureKind::Exhausted, .. }) => {
+                return Err(
+                    WorkspaceError::TooMany { id: id.clone(), what: "shells", max: MAX_SHELLS }.into()
+                );
+            }
+            Err(error) => return Err(self.explain(&session, error).await),
         }
         self.touch(id).await?;
         let state = ShellState { id: shell.0, size, begin: 0, end: 0, exited: None };
@@ -237,10 +243,8 @@ impl Pyro {
         let next_cursor = output.first + taken as u64;
         let TerminalSize { columns, rows } = output.state.size;
         let text = if plain {
-            {
-                let _ = (columns, rows);
-                String::new()
-            }
+            let [cols, rows] = [columns, rows].map(|count| u16::try_from(count).unwrap_or(u16::MAX));
+            pyro_screen::render(bytes, cols, rows, &[]).text
         } else {
             String::from_utf8_lossy(bytes).into_owned()
         };
@@ -278,6 +282,9 @@ impl Pyro {
         let session = self.session(id, "reading a shell").await?;
         match session.guest.read_shell(&shell.0, cursor, max_bytes, wait).await {
             Ok(output) => Ok(output),
+            Err(VmmError::Refused { kind: FailureKind::Invalid, .. }) => {
+                Err(WorkspaceError::CursorBeyondEnd { shell_id: shell.clone(), cursor }.into())
+            }
             Err(error) => Err(self.explain_shell(&session, shell, error).await),
         }
     }
@@ -355,6 +362,9 @@ impl Pyro {
                 let listed = session.guest.list_shells().await.unwrap_or_default();
                 let existing = listed.into_iter().map(|state| state.id).collect();
                 WorkspaceError::UnknownShell { id, shell_id, existing }.into()
+            }
+            VmmError::Refused { call: "write_shell", kind: FailureKind::Exhausted, .. } => {
+                WorkspaceError::ShellDeaf { id, shell_id }.into()
             }
             VmmError::Refused { kind: FailureKind::WrongState, .. } => {
                 WorkspaceError::ShellEnded { id, shell_id }.into()

@@ -39,7 +39,8 @@ impl Raw {
         let before = tcgetattr(stdin())?;
         let mut raw = before.clone();
         raw.make_raw();
-        tcsetattr(stdin(), OptionalActions::Flush, &raw)?;
+        // What was typed ahead is typed there.
+        tcsetattr(stdin(), OptionalActions::Now, &raw)?;
         Ok(Self { before })
     }
 }
@@ -47,7 +48,7 @@ impl Raw {
 impl Drop for Raw {
     fn drop(&mut self) {
         // A terminal that is gone needs nothing put back.
-        let _gone = tcsetattr(stdin(), OptionalActions::Flush, &self.before);
+        let _gone = tcsetattr(stdin(), OptionalActions::Drain, &self.before);
     }
 }
 
