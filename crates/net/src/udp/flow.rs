@@ -10,10 +10,14 @@ use bytes::Bytes;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::select;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// How long a datagram may wait for room in the host's socket. Then it is lost.
+const SEND: Duration = Duration::from_secs(1);
 
 /// Datagrams in the two directions, and their bytes.
 #[derive(Default)]
@@ -75,9 +79,13 @@ async fn carry(
             datagram = inbox.recv() => {
                 let Some(datagram) = datagram else { return End::Stopped };
                 latest = datagram.packet;
-                send(context, socket, &datagram.content, traffic)
+                send(context, socket, &datagram.content, traffic).await
             }
-            _ = socket.readable() => receive(context, key, socket, traffic),
+            ready = socket.ready(Interest::READABLE | Interest::ERROR) => match ready {
+                Ok(ready) if ready.is_error() => reported(socket),
+                Ok(_) => receive(context, key, socket, traffic),
+                Err(error) => Err(error),
+            },
             () = sleep_until(last + idle) => return End::Idle,
         };
         match error {
@@ -97,12 +105,26 @@ fn patience(context: &Context, key: &FlowKey, traffic: &Traffic) -> Duration {
     if key.destination.port() == DNS_PORT && answered { UDP_DNS_IDLE } else { context.limits.udp_idle }
 }
 
-fn send(context: &Context, socket: &UdpSocket, payload: &[u8], traffic: &mut Traffic) -> io::Result<()> {
-    let sent = socket.try_send(payload)? as u64;
+async fn send(
+    context: &Context,
+    socket: &UdpSocket,
+    payload: &[u8],
+    traffic: &mut Traffic,
+) -> io::Result<()> {
+    let sent =
+        timeout(SEND, socket.send(payload)).await.unwrap_or(Err(io::ErrorKind::WouldBlock.into()))? as u64;
     traffic.out += 1;
     traffic.sent += sent;
     count(&context.log.counts().bytes_sent, sent);
     Ok(())
+}
+
+/// Takes what the other host has reported. It does not make a socket readable.
+fn reported(socket: &UdpSocket) -> io::Result<()> {
+    // Only what would block marks the report as taken.
+    socket.try_io(Interest::ERROR, || {
+        Err(socket.take_error()?.unwrap_or_else(|| io::ErrorKind::WouldBlock.into()))
+    })
 }
 
 /// Takes one datagram, into the packet that it becomes. One that is larger than a packet is dropped.
