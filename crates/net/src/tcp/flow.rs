@@ -5,7 +5,7 @@
 //!
 //! Ends: the guest's FIN ends what is sent to the host, the host's end of file becomes a FIN after everything before it;
 //! a reset on one side becomes one on the other. The stack waits for nothing when both sides have closed (TIME-WAIT): the
-//! last acknowledgement cannot get lost on a channel.
+//! last acknowledgement cannot get lost on a channel. What the host has not taken by then is still sent.
 
 use super::host::HostStream;
 use super::stack::Stack;
@@ -30,6 +30,8 @@ pub(super) struct Flow {
     pub(super) limits: Limits,
     pub(super) log: Log,
     pub(super) moved: Moved,
+    /// What a stack that is done has left for the host.
+    pub(super) rest: Vec<u8>,
 }
 
 /// What went through, and which sides have ended.
@@ -62,8 +64,11 @@ impl Flow {
                 Woken::Stopped => break End::Stopped,
             }
         };
-        let moved = std::mem::take(&mut self.moved);
         self.finish(end).await;
+        let Self { host, moved, .. } = self;
+        if end != End::Closed {
+            host.reset();
+        }
         (end, moved)
     }
 
@@ -79,12 +84,26 @@ impl Flow {
         }
         self.stack.transmit();
         match self.stack.state() {
-            State::TimeWait => Some(End::Closed),
-            State::Closed if self.moved.guest_ended && self.moved.host_ended => Some(End::Closed),
-            // Back in LISTEN: a reset before the handshake was over.
-            State::Closed | State::Listen => Some(End::GuestReset),
+            State::TimeWait => {
+                self.keep_rest();
+                Some(End::Closed)
+            }
+            State::Closed => Some(if self.keep_rest() { End::Closed } else { End::GuestReset }),
+            // A reset before the handshake was over.
+            State::Listen => Some(End::GuestReset),
             _ => None,
         }
+    }
+
+    /// Takes what the host has not got yet out of a stack that is done, and says whether the guest had ended it in order.
+    fn keep_rest(&mut self) -> bool {
+        let socket = self.stack.socket();
+        while let Ok(1..) = socket.recv(|bytes| {
+            self.rest.extend_from_slice(bytes);
+            (bytes.len(), bytes.len())
+        }) {}
+        let ended = self.moved.guest_ended || socket.recv(|_| (0, ())) == Err(RecvError::Finished);
+        ended && self.moved.host_ended
     }
 
     fn to_host(&mut self) -> io::Result<()> {
@@ -167,17 +186,45 @@ impl Flow {
     }
 
     /// Tells both sides how it ended, where they do not know yet.
-    async fn finish(mut self, end: End) {
-        if matches!(end, End::HostReset | End::Idle) {
-            self.stack.socket().abort();
-            self.stack.device.begin();
-            self.stack.transmit();
-            if self.stack.device.blocked() && timeout(LAST_PACKET, self.stack.device.turn()).await.is_ok() {
+    async fn finish(&mut self, end: End) {
+        match end {
+            End::HostReset | End::Idle => {
+                self.stack.socket().abort();
+                self.stack.device.begin();
                 self.stack.transmit();
+                if self.stack.device.blocked() && timeout(LAST_PACKET, self.stack.device.turn()).await.is_ok()
+                {
+                    self.stack.transmit();
+                }
             }
+            End::Closed if !self.moved.guest_ended => {
+                self.send_rest().await;
+                drop(self.host.shutdown().await);
+            }
+            _ => {}
         }
-        if end != End::Closed {
-            self.host.reset();
+    }
+
+    /// Sends what is left to a host that was slower than the guest, as long as it takes any.
+    async fn send_rest(&mut self) {
+        let rest = std::mem::take(&mut self.rest);
+        let mut left = rest.as_slice();
+        while !left.is_empty() {
+            match self.host.try_write(left) {
+                Ok(written) => {
+                    left = &left[written..];
+                    self.moved.sent += written as u64;
+                    count(&self.log.counts().bytes_sent, written as u64);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let ready =
+                        timeout(self.limits.half_closed_idle, self.host.ready(Interest::WRITABLE)).await;
+                    if !matches!(ready, Ok(Ok(_))) {
+                        return;
+                    }
+                }
+                Err(_) => return,
+            }
         }
     }
 }

@@ -117,7 +117,9 @@ async fn relay(context: &Context, opening: Opening, host: HostStream) -> (End, M
     drop(opening.pending);
     stack.device.push(opening.syn);
     let (limits, log) = (context.limits, context.log.clone());
-    Flow { stack, host, inbox: opening.inbox, limits, log, moved: Moved::default() }.run().await
+    Flow { stack, host, inbox: opening.inbox, limits, log, moved: Moved::default(), rest: Vec::new() }
+        .run()
+        .await
 }
 
 /// A connection to the resolver, which is in this process.

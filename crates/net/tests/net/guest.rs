@@ -9,8 +9,8 @@ use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp::{RecvError, Socket, SocketBuffer, State};
 use smoltcp::time::Instant;
-use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
-use std::collections::VecDeque;
+use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, Ipv4Packet, TcpPacket};
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -21,6 +21,8 @@ use tokio::time::timeout;
 
 /// No test waits longer for anything.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Ports from here on are those of segments that tests make by hand.
+pub const RAW: u16 = 45_000;
 const RING: usize = 256 * 1024;
 
 /// A policy that lets tests use this host.
@@ -46,6 +48,8 @@ struct Shared {
     network: Mutex<Option<JoinHandle<()>>>,
     pump: Mutex<Option<JoinHandle<()>>>,
     port: AtomicU16,
+    /// What the network has said last on ports that the guest's stack does not know of.
+    heard: Mutex<HashMap<u16, (i32, i32)>>,
 }
 
 struct Inner {
@@ -83,6 +87,7 @@ impl Guest {
             network: Mutex::new(Some(network)),
             pump: Mutex::default(),
             port: AtomicU16::new(20_000),
+            heard: Mutex::default(),
         });
         let pump = tokio::spawn(pump(Arc::downgrade(&shared), from_network, other));
         *shared.pump.lock().unwrap() = Some(pump);
@@ -109,6 +114,11 @@ impl Guest {
     /// Sends a packet as it is.
     pub async fn send(&self, packet: impl Into<Bytes>) {
         self.0.to_network.send(packet.into()).await.unwrap();
+    }
+
+    /// What was said last to a port from [`RAW`] on: a sequence number and an acknowledgement.
+    pub fn heard(&self, port: u16) -> Option<(i32, i32)> {
+        self.0.heard.lock().unwrap().get(&port).copied()
     }
 
     /// The next packet that is not TCP.
@@ -165,7 +175,7 @@ impl Guest {
         socket.connect(interface.context(), (IpAddress::from(to.ip()), to.port()), (source, port)).unwrap();
         drop(inner);
         self.0.wake.notify_one();
-        Tcp { guest: self.clone(), handle, port }
+        Tcp { guest: self.clone(), handle }
     }
 
     /// A connection, or the state in which the socket ended.
@@ -183,7 +193,6 @@ impl Guest {
 pub struct Tcp {
     guest: Guest,
     handle: SocketHandle,
-    pub port: u16,
 }
 
 impl Tcp {
@@ -326,7 +335,10 @@ async fn pump(
             let Some(packet) = next.take() else { break };
             assert!(packet.len() <= MTU, "a packet of {} bytes", packet.len());
             let protocol = if packet[0] >> 4 == 4 { packet[9] } else { packet[6] };
-            if protocol == 6 {
+            let raw = raw_segment(&packet).filter(|_| protocol == 6);
+            if let Some((port, sequence, acknowledged)) = raw {
+                shared.heard.lock().unwrap().insert(port, (sequence, acknowledged));
+            } else if protocol == 6 {
                 shared.inner.lock().unwrap().device.received.push_back(packet);
             } else {
                 others.send(packet).ok();
@@ -334,6 +346,14 @@ async fn pump(
             next = from_network.try_recv().ok();
         }
     }
+}
+
+/// The port, the sequence number and the acknowledgement of an IPv4 segment that is not for the guest's stack.
+fn raw_segment(packet: &[u8]) -> Option<(u16, i32, i32)> {
+    let packet = Ipv4Packet::new_checked(packet).ok().filter(|packet| packet.version() == 4)?;
+    let segment = TcpPacket::new_checked(packet.payload()).ok()?;
+    let numbers = (segment.seq_number().0, segment.ack_number().0);
+    (segment.dst_port() >= RAW).then_some((segment.dst_port(), numbers.0, numbers.1))
 }
 
 #[derive(Default)]

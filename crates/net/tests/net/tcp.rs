@@ -277,6 +277,51 @@ async fn a_side_that_does_not_read_stops_the_other() {
     assert!(writer.await.unwrap().1);
 }
 
+/// The guest is done, and its stack as well, before a slow server has taken everything.
+#[tokio::test]
+async fn what_is_left_still_arrives() {
+    let (listener, to) = listener("127.0.0.1").await;
+    let guest = Guest::start(config(local()));
+    for server_first in [true, false] {
+        let tcp = guest.connect(to).await.unwrap();
+        let mut server = accept(&listener).await;
+        if server_first {
+            server.shutdown().await.unwrap();
+            assert!(tcp.read_to_end().await.unwrap().is_empty());
+        }
+        let (pattern, mut written, mut taken) = (pattern(), 0, 0);
+        let before = guest.counters().bytes_sent;
+        // Until the last piece stays in the ring.
+        while taken == written {
+            assert!(tcp.write(&pattern[written % PERIOD..][..20_000]).await);
+            written += 20_000;
+            for pause in [1, 1, 5, 50, 200] {
+                taken = usize::try_from(guest.counters().bytes_sent - before).unwrap();
+                if taken < written {
+                    tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
+                }
+            }
+        }
+        tcp.close();
+        if server_first {
+            tcp.state(State::Closed).await;
+        } else {
+            tcp.state(State::FinWait2).await;
+            server.shutdown().await.unwrap();
+            tcp.state(State::TimeWait).await;
+        }
+        let mut said = Vec::new();
+        timeout(PATIENCE, server.read_to_end(&mut said)).await.unwrap().unwrap();
+        assert_eq!(said.len(), written);
+        check(&pattern, 0, &said);
+        let closed = guest.event(|event| matches!(event.kind, EventKind::Closed { .. })).await;
+        assert_eq!(
+            (closed.kind, closed.bytes_sent),
+            (EventKind::Closed { end: End::Closed }, written as u64)
+        );
+    }
+}
+
 #[tokio::test]
 async fn the_network_ends_its_connections() {
     let (listener, to) = listener("127.0.0.1").await;
