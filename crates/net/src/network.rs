@@ -105,6 +105,7 @@ impl Network {
                 },
                 () = tcp.ended() => {}
                 () = udp.ended() => {}
+                () = context.log.limits_due() => {}
                 () = context.to_guest.closed() => return,
             }
         }

@@ -167,15 +167,16 @@ mod tests {
     fn variables_have_an_order() {
         let none = settings(&[("HTTPS_PROXY", ""), ("PATH", "/bin")]).unwrap();
         assert!(!none.is_set() && none.for_port(443).is_none());
-        let cases: [(&[(&str, &str)], &str, &str); 5] = [
-            (&[("HTTPS_PROXY", "http://a:1")], "a:1", "a:1"),
-            (&[("https_proxy", "b:2"), ("HTTPS_PROXY", "a:1")], "b:2", "b:2"),
-            (&[("HTTP_PROXY", "http://h"), ("HTTPS_PROXY", "http://s:9/")], "s:9", "h:80"),
-            (&[("HTTP_PROXY", "http://h:3128")], "h:3128", "h:3128"),
-            (&[("all_proxy", "http://[2001:db8::1]:8080")], "2001:db8::1:8080", "2001:db8::1:8080"),
+        let cases = [
+            ("HTTPS_PROXY=http://a:1", "a:1", "a:1"),
+            ("https_proxy=b:2 HTTPS_PROXY=a:1", "b:2", "b:2"),
+            ("HTTP_PROXY=http://h HTTPS_PROXY=http://s:9/", "s:9", "h:80"),
+            ("HTTP_PROXY=http://h:3128", "h:3128", "h:3128"),
+            ("all_proxy=http://[2001:db8::1]:8080", "2001:db8::1:8080", "2001:db8::1:8080"),
         ];
         for (variables, secure, plain) in cases {
-            let settings = settings(variables).unwrap();
+            let pairs: Vec<_> = variables.split(' ').filter_map(|pair| pair.split_once('=')).collect();
+            let settings = settings(&pairs).unwrap();
             let place =
                 |port| settings.for_port(port).map(|proxy| format!("{}:{}", proxy.host, proxy.port)).unwrap();
             assert_eq!((place(443).as_str(), place(80).as_str()), (secure, plain), "{variables:?}");

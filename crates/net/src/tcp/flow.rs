@@ -74,7 +74,7 @@ impl Flow {
 
     /// Moves bytes both ways as far as they go, and says whether that was all.
     async fn exchange(&mut self) -> Option<End> {
-        if self.to_host().is_err() || self.to_guest().is_err() {
+        if self.upload().is_err() || self.download().is_err() {
             return Some(End::HostReset);
         }
         if !self.moved.guest_ended && self.stack.socket().recv(|_| (0, ())) == Err(RecvError::Finished) {
@@ -106,7 +106,7 @@ impl Flow {
         ended && self.moved.host_ended
     }
 
-    fn to_host(&mut self) -> io::Result<()> {
+    fn upload(&mut self) -> io::Result<()> {
         let socket = self.stack.socket();
         while socket.can_recv() {
             let written = socket.recv(|bytes| match self.host.try_write(bytes) {
@@ -125,7 +125,7 @@ impl Flow {
         Ok(())
     }
 
-    fn to_guest(&mut self) -> io::Result<()> {
+    fn download(&mut self) -> io::Result<()> {
         let socket = self.stack.socket();
         while !self.moved.host_ended && socket.can_send() {
             let read = socket.send(|room| match self.host.try_read(room) {

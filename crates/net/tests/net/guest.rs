@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// No test waits longer for anything.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 /// Ports from here on are those of segments that tests make by hand.
 pub const RAW: u16 = 45_000;
 const RING: usize = 256 * 1024;

@@ -115,7 +115,7 @@ impl Move {
 }
 
 /// A connection whose segments are made by hand; the numbers it continues with.
-async fn open(guest: &Guest, port: u16, to: SocketAddr) -> (i32, i32) {
+pub async fn open(guest: &Guest, port: u16, to: SocketAddr) -> (i32, i32) {
     guest.send(segment(port, to, TcpControl::Syn, 100, None, &[])).await;
     let (theirs, ours) = loop {
         match guest.heard(port) {
@@ -184,7 +184,7 @@ async fn a_flood_of_packets_is_taken() {
     let (accepted, opened) = tokio::join!(listener.accept(), open(&guest, RAW, to));
     let ((mut server, _), (theirs, ours)) = (accepted.unwrap(), opened);
     server.read_exact(&mut [0; 5]).await.unwrap();
-    server.write_all(&[3; 100_000]).await.unwrap();
+    server.write_all(&vec![3; 100_000]).await.unwrap();
     for index in 0..20_000_i32 {
         let (sequence, acknowledged) =
             (ours + index * 7_919 % 90_000, theirs.wrapping_add(index * 104_729 % 120_000));

@@ -1,7 +1,7 @@
 //! More than a guest may have.
 
 use crate::guest::{Guest, RAW, config, local};
-use crate::hostile::segment;
+use crate::hostile::{open, segment};
 use pyro_net::{EventKind, Limit, Limits, NetworkConfig};
 use smoltcp::wire::TcpControl;
 use std::net::SocketAddr;
@@ -97,5 +97,29 @@ async fn silence_ends_connections() {
         let closed = guest.event(|event| matches!(event.kind, EventKind::Closed { .. })).await;
         assert_eq!(closed.kind, EventKind::Closed { end: pyro_net::End::Idle });
         tcp.state(smoltcp::socket::tcp::State::Closed).await;
+    }
+}
+
+/// Prints what connections cost in memory, this test's own ends included.
+#[tokio::test]
+#[ignore = "prints figures"]
+async fn what_connections_cost() {
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap()
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let to = listener.local_addr().unwrap();
+    let (mut servers, mut ports) = (Vec::new(), RAW..);
+    let idle = resident();
+    let guest = Guest::start(with(Limits::default()));
+    println!("network and guest: {} KiB more than {idle}", resident() - idle);
+    for wanted in [32, 128, 400] {
+        while servers.len() < wanted {
+            open(&guest, ports.next().unwrap(), to).await;
+            servers.push(listener.accept().await.unwrap().0);
+        }
+        println!("{wanted} idle connections: {} KiB", resident() - idle);
     }
 }

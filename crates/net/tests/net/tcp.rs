@@ -109,7 +109,7 @@ async fn download(address: &str) -> f64 {
 }
 
 fn rate(started: Instant) -> f64 {
-    BULK as f64 / 1e6 / started.elapsed().as_secs_f64()
+    f64::from(u32::try_from(BULK).unwrap()) / 1e6 / started.elapsed().as_secs_f64()
 }
 
 #[tokio::test]
@@ -189,7 +189,7 @@ async fn each_side_may_close_first() {
     let mut asked = Vec::new();
     server.read_to_end(&mut asked).await.unwrap();
     assert_eq!(asked, b"question");
-    server.write_all(&[5; 300_000]).await.unwrap();
+    server.write_all(&vec![5; 300_000]).await.unwrap();
     drop(server);
     assert_eq!(tcp.read_to_end().await.unwrap(), vec![5; 300_000]);
     // The server is done first; what the guest says still arrives.
@@ -198,7 +198,7 @@ async fn each_side_may_close_first() {
     server.write_all(b"banner").await.unwrap();
     server.shutdown().await.unwrap();
     assert_eq!(tcp.read_to_end().await.unwrap(), b"banner");
-    assert!(tcp.write(&[6; 300_000]).await);
+    assert!(tcp.write(&vec![6; 300_000]).await);
     tcp.close();
     let mut said = Vec::new();
     server.read_to_end(&mut said).await.unwrap();
