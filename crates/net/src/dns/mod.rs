@@ -46,6 +46,18 @@ impl Resolver {
     pub(crate) fn new(hosts: Hosts, name_servers: Vec<SocketAddr>, v6: bool) -> Self {
         Self { lookups: Lookups::new(hosts), name_servers, v6 }
     }
+
+    /// Where the host's own `host` is, a name or an address; nowhere when it is not found. No policy is asked.
+    pub(crate) async fn places(&self, host: &str, port: u16) -> Vec<SocketAddr> {
+        if let Ok(address) = host.parse() {
+            return vec![SocketAddr::new(address, port)];
+        }
+        let Ok(name) = host.parse::<HostName>() else { return Vec::new() };
+        match self.lookups.find(&name).await.0 {
+            Found::Addresses(found) => found.iter().map(|address| SocketAddr::new(*address, port)).collect(),
+            Found::NoName | Found::Failed => Vec::new(),
+        }
+    }
 }
 
 /// The answer to `message`; none for what is no question.

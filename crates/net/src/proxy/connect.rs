@@ -1,6 +1,6 @@
 //! One tunnel through an HTTP proxy.
 //!
-//! 1. Connect to the proxy, whose address the host resolves.
+//! 1. Connect to the proxy, at the first of its addresses that answers.
 //! 2. Send `CONNECT name:port` and the credentials, if there are any.
 //! 3. Read the answer to its blank line: 2xx makes the connection a tunnel, and everything after that line is the other end's.
 //!
@@ -9,6 +9,7 @@
 use super::Proxy;
 use crate::limits::MAX_PROXY_ANSWER;
 use std::io;
+use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -23,9 +24,13 @@ pub(crate) enum ConnectError {
     Answer,
 }
 
-/// A tunnel through `proxy` to `target`, which is `name:port` or `address:port`.
-pub(crate) async fn tunnel(proxy: &Proxy, target: &str) -> Result<TcpStream, ConnectError> {
-    let mut stream = TcpStream::connect((proxy.host.as_str(), proxy.port)).await?;
+/// A tunnel through `proxy`, which is at one of `places`, to `target`, which is `name:port` or `address:port`.
+pub(crate) async fn tunnel(
+    proxy: &Proxy,
+    places: &[SocketAddr],
+    target: &str,
+) -> Result<TcpStream, ConnectError> {
+    let mut stream = TcpStream::connect(places).await?;
     stream.set_nodelay(true)?;
     let authorization = proxy.authorization.as_ref().map(|value| format!("Proxy-Authorization: {value}\r\n"));
     let authorization = authorization.unwrap_or_default();

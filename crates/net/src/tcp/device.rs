@@ -59,6 +59,13 @@ impl Device {
         }
     }
 
+    /// Gives up its place in the line and what it was given there. A place that nobody waits at is one that all others
+    /// wait for.
+    pub(super) fn release(&mut self) {
+        self.reservation = None;
+        self.granted = None;
+    }
+
     /// Waits until one packet can be sent; fails when the guest is gone. Nothing is lost when this is dropped.
     pub(super) async fn turn(&mut self) -> Result<(), SendError<()>> {
         let reservation =

@@ -161,6 +161,9 @@ impl Flow {
         let blocked = self.stack.device.blocked();
         // What is due while the guest's channel is full has to wait for that.
         let delay = if blocked { None } else { self.stack.delay() };
+        if !blocked {
+            self.stack.device.release();
+        }
         let socket = self.stack.socket();
         let readable = (socket.can_send() && !self.moved.host_ended).then_some(Interest::READABLE);
         let writable = socket.can_recv().then_some(Interest::WRITABLE);
@@ -187,6 +190,8 @@ impl Flow {
 
     /// Tells both sides how it ended, where they do not know yet.
     async fn finish(&mut self, end: End) {
+        // Whatever comes from here on is about another connection of the same ends.
+        self.inbox.close();
         match end {
             End::HostReset | End::Idle => {
                 self.stack.socket().abort();
@@ -198,6 +203,7 @@ impl Flow {
                 }
             }
             End::Closed if !self.moved.guest_ended => {
+                self.stack.device.release();
                 self.send_rest().await;
                 drop(self.host.shutdown().await);
             }

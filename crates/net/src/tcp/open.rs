@@ -45,7 +45,7 @@ pub(super) async fn run(context: Arc<Context>, mut opening: Opening) {
         return resolver(&context, opening).await;
     }
     let connected = select! {
-        connected = timeout(context.limits.connect_timeout, connect(&opening.route)) => {
+        connected = timeout(context.limits.connect_timeout, connect(&context, &opening.route)) => {
             connected.unwrap_or(Err(Refusal::Unreachable))
         }
         () = given_up(&mut opening.inbox) => return,
@@ -54,6 +54,7 @@ pub(super) async fn run(context: Arc<Context>, mut opening: Opening) {
         Ok(stream) => stream,
         Err(reason) => {
             context.log.say(&opening.subject, EventKind::Refused { reason });
+            opening.inbox.close();
             return refuse(&context, opening.syn, reason).await;
         }
     };
@@ -63,7 +64,7 @@ pub(super) async fn run(context: Arc<Context>, mut opening: Opening) {
     context.log.closed(&subject, end, moved.sent, moved.received);
 }
 
-async fn connect(route: &Route) -> Result<TcpStream, Refusal> {
+async fn connect(context: &Context, route: &Route) -> Result<TcpStream, Refusal> {
     match route {
         Route::Direct(address) => {
             let stream = TcpStream::connect(address).await.map_err(|error| refusal(&error))?;
@@ -71,10 +72,13 @@ async fn connect(route: &Route) -> Result<TcpStream, Refusal> {
             drop(stream.set_nodelay(true));
             Ok(stream)
         }
-        Route::Proxied { proxy, target } => tunnel(proxy, target).await.map_err(|error| match error {
-            ConnectError::Status(status) => Refusal::ProxyRefused { status },
-            ConnectError::Io(_) | ConnectError::Answer => Refusal::ProxyFailed,
-        }),
+        Route::Proxied { proxy, target } => {
+            let places = context.resolver.places(&proxy.host, proxy.port).await;
+            tunnel(proxy, &places, target).await.map_err(|error| match error {
+                ConnectError::Status(status) => Refusal::ProxyRefused { status },
+                ConnectError::Io(_) | ConnectError::Answer => Refusal::ProxyFailed,
+            })
+        }
         Route::Resolver => Err(Refusal::NoService),
     }
 }

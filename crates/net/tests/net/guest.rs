@@ -69,8 +69,13 @@ impl Drop for Shared {
 
 impl Guest {
     pub fn start(config: NetworkConfig) -> Self {
-        let (to_network, from_guest) = mpsc::channel(64);
-        let (to_guest, from_network) = mpsc::channel(64);
+        Self::with_channels(config, 64)
+    }
+
+    /// A guest whose channels hold `packets`.
+    pub fn with_channels(config: NetworkConfig, packets: usize) -> Self {
+        let (to_network, from_guest) = mpsc::channel(packets);
+        let (to_guest, from_network) = mpsc::channel(packets);
         let (event, events) = mpsc::channel(1_024);
         let network = Network::new(config, event);
         let counters = network.counters();

@@ -166,3 +166,17 @@ async fn a_proxy_that_hangs_is_unreachable() {
     assert_eq!(guest.other().await[20..22], [3, 1]);
     guest.until(|counters| counters.tcp_open == 0).await;
 }
+
+/// The proxy's own name is the host's matter, and no guest's.
+#[tokio::test]
+async fn a_proxy_may_have_a_name() {
+    let (address, mut requests) = proxy("HTTP/1.1 200 OK\r\n\r\n").await;
+    let url = format!("http://proxy.test:{}", address.port());
+    let environment = HashMap::from([("HTTPS_PROXY".to_owned(), url)]);
+    let proxy = ProxySettings::from_environment(&environment).unwrap();
+    let hosts = hosts(&[("proxy.test", &["127.0.0.1"])]);
+    let guest = Guest::start(NetworkConfig { proxy, hosts, ..config(Policy::open()) });
+    let ip = resolve(&guest, "a.test").await;
+    let _tcp = guest.connect((ip, 443).into()).await.unwrap();
+    assert!(requests.recv().await.unwrap().starts_with("CONNECT a.test:443 "));
+}

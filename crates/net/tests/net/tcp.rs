@@ -148,8 +148,18 @@ async fn both_ways_at_once_on_one_connection() {
 
 #[tokio::test]
 async fn two_hundred_connections_at_once() {
+    echoes(200, 64).await;
+}
+
+/// All of them wait for their turn nearly always, and none for one that has gone.
+#[tokio::test]
+async fn connections_share_a_channel_that_is_nearly_always_full() {
+    echoes(50, 1).await;
+}
+
+async fn echoes(connections: usize, channel: usize) {
     let (listener, to) = listener("127.0.0.1").await;
-    let guest = Guest::start(config(local()));
+    let guest = Guest::with_channels(config(local()), channel);
     tokio::spawn(async move {
         loop {
             let mut stream = accept(&listener).await;
@@ -160,11 +170,11 @@ async fn two_hundred_connections_at_once() {
         }
     });
     let mut clients = tokio::task::JoinSet::new();
-    for index in 0..200_usize {
+    for index in 0..connections {
         let guest = guest.clone();
         clients.spawn(async move {
             let tcp = guest.connect(to).await.expect("a connection");
-            let message = vec![u8::try_from(index).unwrap(); 20_000 + index];
+            let message = vec![u8::try_from(index).unwrap(); 200_000 + index];
             assert!(tcp.write(&message).await);
             tcp.close();
             assert!(tcp.read_to_end().await.unwrap() == message, "{index}");
@@ -173,7 +183,10 @@ async fn two_hundred_connections_at_once() {
     clients.join_all().await;
     guest.until(|counters| counters.tcp_open == 0).await;
     let counters = guest.counters();
-    assert_eq!((counters.tcp_connected, counters.refused, counters.packets_dropped), (200, 0, 0));
+    assert_eq!(
+        (counters.tcp_connected, counters.refused, counters.packets_dropped),
+        (connections as u64, 0, 0)
+    );
     assert_eq!(counters.bytes_sent, counters.bytes_received);
 }
 
