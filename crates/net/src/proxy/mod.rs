@@ -69,7 +69,12 @@ impl ProxySettings {
             })
         };
         let proxy = |name| find(name).map(|(variable, url)| parse(&variable, url)).transpose();
-        let (https, all, http) = (proxy("HTTPS_PROXY")?, proxy("ALL_PROXY")?, proxy("HTTP_PROXY")?);
+        let (https, http) = (proxy("HTTPS_PROXY")?, proxy("HTTP_PROXY")?);
+        // Often a SOCKS proxy, for those that know no other. It counts where nothing else is set.
+        let all = match proxy("ALL_PROXY") {
+            Err(error) if https.is_none() && http.is_none() => return Err(error),
+            all => all.unwrap_or_default(),
+        };
         let secure = https.or(all.clone()).or(http.clone());
         let plain = http.or(all).or(secure.clone());
         let direct = find("NO_PROXY").map(|(_, list)| NoProxy::parse(list)).unwrap_or_default();
@@ -101,9 +106,10 @@ fn parse(variable: &str, url: &str) -> Result<Proxy, ProxyError> {
     let bad = || ProxyError::Url { variable: variable.to_owned() };
     let rest = match url.split_once("://") {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
-        Some((scheme, _)) => {
+        Some((scheme, _)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
             return Err(ProxyError::Scheme { variable: variable.to_owned(), scheme: scheme.to_owned() });
         }
+        Some(_) => return Err(bad()),
         None => url,
     };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -172,6 +178,7 @@ mod tests {
             ("https_proxy=b:2 HTTPS_PROXY=a:1", "b:2", "b:2"),
             ("HTTP_PROXY=http://h HTTPS_PROXY=http://s:9/", "s:9", "h:80"),
             ("HTTP_PROXY=http://h:3128", "h:3128", "h:3128"),
+            ("HTTPS_PROXY=http://a:1 ALL_PROXY=socks5://b:2", "a:1", "a:1"),
             ("all_proxy=http://[2001:db8::1]:8080", "2001:db8::1:8080", "2001:db8::1:8080"),
         ];
         for (variables, secure, plain) in cases {
@@ -202,6 +209,7 @@ mod tests {
             "http://[::1",
             "http://a b",
             "http://p\r\nX:1",
+            "u:secret@p://x",
         ] {
             let error = settings(&[("HTTPS_PROXY", bad)]).unwrap_err();
             assert_eq!(error, ProxyError::Url { variable: "HTTPS_PROXY".to_owned() }, "{bad}");

@@ -140,3 +140,61 @@ impl phy::TxToken for Transmit<'_> {
         result
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use smoltcp::phy::{Device as _, TxToken as _};
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    /// A device whose channel holds one packet, and holds it.
+    fn full() -> (Device, mpsc::Sender<Bytes>, mpsc::Receiver<Bytes>) {
+        let (to_guest, guest) = mpsc::channel(1);
+        to_guest.try_send(Bytes::from_static(b"first")).unwrap();
+        (Device::new(to_guest.clone()), to_guest, guest)
+    }
+
+    #[tokio::test]
+    async fn what_finds_no_room_waits_for_its_turn() {
+        let (mut device, _, mut guest) = full();
+        assert!(device.transmit(Instant::ZERO).is_none() && device.blocked());
+        assert!(timeout(Duration::from_millis(1), device.turn()).await.is_err());
+        guest.recv().await.unwrap();
+        device.turn().await.unwrap();
+        device.transmit(Instant::ZERO).unwrap().consume(6, |packet| packet.copy_from_slice(b"second"));
+        assert_eq!(guest.recv().await.unwrap(), "second");
+    }
+
+    #[tokio::test]
+    async fn a_place_that_is_given_up_is_free() {
+        let (mut device, to_guest, mut guest) = full();
+        assert!(timeout(Duration::from_millis(1), device.turn()).await.is_err());
+        guest.recv().await.unwrap();
+        assert!(to_guest.try_reserve().is_err(), "it is this device's turn");
+        device.release();
+        assert!(to_guest.try_reserve().is_ok());
+    }
+
+    #[tokio::test]
+    async fn one_answer_is_kept() {
+        let (mut device, _, mut guest) = full();
+        for answer in [b"one", b"two"] {
+            device.push(Bytes::from_static(b"bad"));
+            let (_, transmit) = device.receive(Instant::ZERO).unwrap();
+            transmit.consume(3, |packet| packet.copy_from_slice(answer));
+        }
+        assert!(device.blocked());
+        assert_eq!(guest.recv().await.unwrap(), "first");
+        device.begin();
+        assert_eq!(guest.recv().await.unwrap(), "one");
+        assert!(!device.blocked() && guest.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_is_gone_is_noticed() {
+        let (mut device, _, guest) = full();
+        drop(guest);
+        assert!(device.turn().await.is_err());
+    }
+}

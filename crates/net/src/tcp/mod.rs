@@ -34,7 +34,7 @@ struct Entry {
 
 impl TcpFlows {
     pub(crate) fn new(context: Arc<Context>) -> Self {
-        let pending = Arc::new(Semaphore::new(context.limits.pending_connects));
+        let pending = Arc::new(Semaphore::new(context.limits.pending_connects.min(Semaphore::MAX_PERMITS)));
         Self { context, flows: HashMap::new(), tasks: JoinSet::new(), keys: HashMap::new(), pending }
     }
 

@@ -16,7 +16,7 @@ use tokio::select;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// How long a datagram may wait for room in the host's socket. Then it is lost.
+/// How long a datagram may wait for room on the other side.
 const SEND: Duration = Duration::from_secs(1);
 
 /// Datagrams in the two directions, and their bytes.
@@ -83,7 +83,7 @@ async fn carry(
             }
             ready = socket.ready(Interest::READABLE | Interest::ERROR) => match ready {
                 Ok(ready) if ready.is_error() => reported(socket),
-                Ok(_) => receive(context, key, socket, traffic),
+                Ok(_) => receive(context, key, socket, traffic).await,
                 Err(error) => Err(error),
             },
             () = sleep_until(last + idle) => return End::Idle,
@@ -127,8 +127,15 @@ fn reported(socket: &UdpSocket) -> io::Result<()> {
     })
 }
 
-/// Takes one datagram, into the packet that it becomes. One that is larger than a packet is dropped.
-fn receive(context: &Context, key: &FlowKey, socket: &UdpSocket, traffic: &mut Traffic) -> io::Result<()> {
+/// Takes one datagram, into the packet that it becomes, when the guest has room for it; until then it waits in the host's
+/// socket. One that is larger than a packet is dropped.
+async fn receive(
+    context: &Context,
+    key: &FlowKey,
+    socket: &UdpSocket,
+    traffic: &mut Traffic,
+) -> io::Result<()> {
+    let Ok(Ok(room)) = timeout(SEND, context.to_guest.reserve()).await else { return Ok(()) };
     let start = udp_payload_offset(key);
     let mut buffer = vec![0; MTU + 1];
     let received = socket.try_recv(&mut buffer[start..])?;
@@ -137,7 +144,10 @@ fn receive(context: &Context, key: &FlowKey, socket: &UdpSocket, traffic: &mut T
     traffic.back += 1;
     traffic.received += received as u64;
     count(&context.log.counts().bytes_received, received as u64);
-    answer(context, udp_in_place(buffer, key));
+    match udp_in_place(buffer, key) {
+        Some(packet) => room.send(packet),
+        None => count(&context.log.counts().packets_dropped, 1),
+    }
     Ok(())
 }
 

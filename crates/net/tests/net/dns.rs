@@ -3,7 +3,8 @@
 use crate::guest::{Guest, config, local};
 use crate::udp::{content, datagram};
 use pyro_net::{
-    EventKind, GATEWAY_V4, GATEWAY_V6, HostName, Hosts, NetworkConfig, Policy, Protocol, RangeKind, Refusal,
+    EventKind, GATEWAY_V4, GATEWAY_V6, HostName, Hosts, Limit, NetworkConfig, Policy, Protocol, RangeKind,
+    Refusal,
 };
 use simple_dns::rdata::{A, NULL, OPT, RData, TXT};
 use simple_dns::{CLASS, Name, Packet, PacketFlag, QTYPE, Question, RCODE, ResourceRecord, TYPE};
@@ -270,4 +271,19 @@ async fn other_ports_of_the_gateway_are_closed() {
     let guest = Guest::start(with_hosts(local()));
     assert!(guest.connect((GATEWAY_V4, 80).into()).await.is_none());
     assert_eq!(guest.refusal().await.kind, EventKind::Refused { reason: Refusal::NoService });
+}
+
+#[tokio::test]
+async fn there_are_only_so_many_questions() {
+    let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let name_servers = vec![silent.local_addr().unwrap()];
+    let guest = Guest::start(NetworkConfig { name_servers, ..with_hosts(Policy::open()) });
+    for port in 1..=200 {
+        guest.send(datagram(port, (GATEWAY_V4, 53).into(), &question("any.test", TYPE::MX))).await;
+    }
+    guest.until(|counters| counters.packets_from_guest == 200).await;
+    guest.until(|counters| counters.dns_queries == 64).await;
+    assert_eq!(guest.counters().refused, 136);
+    let limit = guest.event(|event| matches!(event.kind, EventKind::Limit { .. })).await;
+    assert_eq!(limit.kind, EventKind::Limit { limit: Limit::DnsQueries, count: 1 });
 }
