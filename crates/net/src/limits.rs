@@ -65,6 +65,8 @@ pub(crate) const LOOKUPS: usize = 8;
 /// How long one try at a name server may take, and how many there are.
 pub(crate) const FORWARD_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) const FORWARD_TRIES: usize = 2;
+/// Connections to the resolver. Each holds two descriptors.
+pub(crate) const DNS_CONNECTIONS: usize = 16;
 /// How long a DNS connection may be silent, and how many questions it may ask.
 pub(crate) const DNS_TCP_IDLE: Duration = Duration::from_secs(10);
 pub(crate) const DNS_TCP_QUERIES: usize = 256;
@@ -103,12 +105,12 @@ pub(crate) struct Rings {
 }
 
 /// Rings keep their size for life, and their memory once it was touched: the more connections there are, the smaller those
-/// of the next one. All of 512 connections, all rings full: 13 MiB.
+/// of the next one. All of 512 connections, all rings full: 11 MiB.
 pub(crate) const fn rings(open: usize) -> Rings {
     match open {
-        0..8 => Rings { receive: 65_536, send: 131_072 },
-        8..32 => Rings { receive: 32_768, send: 65_536 },
-        32..128 => Rings { receive: 16_384, send: 16_384 },
+        0..4 => Rings { receive: 65_536, send: 131_072 },
+        4..16 => Rings { receive: 32_768, send: 65_536 },
+        16..64 => Rings { receive: 16_384, send: 16_384 },
         _ => Rings { receive: 8_192, send: 8_192 },
     }
 }

@@ -105,8 +105,8 @@ impl Cached {
     fn is_good(&self, now: Instant) -> bool {
         let age = now.saturating_duration_since(self.made);
         match self.found.get() {
-            // Somebody is looking it up; an abandoned try is taken over by whoever comes next.
-            None => true,
+            // Somebody is looking it up, or has given up on it.
+            None => age < LOOKUP_TIMEOUT,
             Some(Found::Addresses(_)) => age < DNS_CACHE_FOR,
             Some(Found::NoName | Found::Failed) => age < DNS_NEGATIVE_CACHE_FOR,
         }

@@ -126,7 +126,7 @@ impl Log {
             let protocol = match limit {
                 Limit::TcpFlows | Limit::PendingConnects => Protocol::Tcp,
                 Limit::UdpFlows => Protocol::Udp,
-                Limit::DnsQueries => Protocol::Dns,
+                Limit::DnsQueries | Limit::DnsConnections => Protocol::Dns,
             };
             let subject = Subject { protocol, destination: None, name: None };
             self.send(subject.event(EventKind::Limit { limit, count }));

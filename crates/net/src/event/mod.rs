@@ -157,6 +157,8 @@ pub enum Limit {
     PendingConnects,
     /// UDP flows.
     UdpFlows,
-    /// DNS queries.
+    /// DNS queries by UDP.
     DnsQueries,
+    /// Connections to the resolver.
+    DnsConnections,
 }

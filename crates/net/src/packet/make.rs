@@ -122,10 +122,10 @@ fn icmp_v6(message: &Icmpv6Repr<'_>, checksums: &ChecksumCapabilities) -> Option
 
 /// None for addresses of two kinds, and for more than a packet holds.
 fn ip(from: IpAddress, to: IpAddress, protocol: IpProtocol, payload: usize) -> Option<IpRepr> {
-    if from.version() != to.version() || payload + IPV6_HEADER_LEN > MTU {
+    if from.version() != to.version() {
         return None;
     }
-    Some(IpRepr::new(from, to, protocol, payload, HOP_LIMIT))
+    Some(IpRepr::new(from, to, protocol, payload, HOP_LIMIT)).filter(|header| header.buffer_len() <= MTU)
 }
 
 #[cfg(test)]
@@ -133,7 +133,6 @@ mod tests {
     use super::super::{Packet, parse};
     use super::*;
     use proptest::prelude::*;
-    use smoltcp::wire::TcpPacket;
 
     fn key(v6: bool) -> FlowKey {
         if v6 {
@@ -155,8 +154,10 @@ mod tests {
             let packet = parse(&from_guest(v6, b"hello")).unwrap();
             assert_eq!(packet, Packet::Udp { key: key(v6), payload: Bytes::from_static(b"hello") });
         }
-        assert!(udp(&key(false), &vec![0; MTU - 28]).is_none() || MTU > 28);
-        assert!(udp(&key(false), &vec![0; MTU]).is_none());
+        for (v6, headers) in [(false, 28), (true, 48)] {
+            assert_eq!(udp(&key(v6), &vec![0; MTU - headers]).unwrap().len(), MTU);
+            assert!(udp(&key(v6), &vec![0; MTU - headers + 1]).is_none());
+        }
     }
 
     #[test]
@@ -220,8 +221,8 @@ mod tests {
         }
 
         #[test]
-        fn mutations_are_taken(v6: bool, flips in proptest::collection::vec((0..100_usize, any::<u8>()), 0..6), cut in 0..120_usize) {
-            let mut bytes = from_guest(v6, &[1; 40]).to_vec();
+        fn mutations_are_taken(v6: bool, echo: bool, flips in flips(), cut in 0..120_usize) {
+            let mut bytes = if echo { echo_request(v6) } else { from_guest(v6, &[1; 40]).to_vec() };
             for (at, to) in flips {
                 if let Some(byte) = bytes.get_mut(at) {
                     *byte = to;
@@ -229,12 +230,39 @@ mod tests {
             }
             bytes.truncate(cut);
             let frame = Bytes::from(bytes);
-            match parse(&frame) {
-                Some(Packet::Tcp { .. }) => { TcpPacket::new_checked(&frame[20..]).ok(); }
-                Some(Packet::Echo { destination, ident, sequence, data }) => { echo_reply(destination, ident, sequence, &data); }
-                Some(Packet::Udp { .. }) => { unreachable(&frame, Unreachable::Port).unwrap(); }
-                None => {}
+            if let Some(Packet::Echo { destination, ident, sequence, data }) = parse(&frame) {
+                prop_assert!(echo_reply(destination, ident, sequence, &data).is_some());
+            } else if parse(&frame).is_some() {
+                prop_assert!(unreachable(&frame, Unreachable::Port).is_some());
             }
+        }
+    }
+
+    fn flips() -> impl Strategy<Value = Vec<(usize, u8)>> {
+        proptest::collection::vec((0..100_usize, any::<u8>()), 0..6)
+    }
+
+    /// The gateway's reply with its ends exchanged and the request's type.
+    fn echo_request(v6: bool) -> Vec<u8> {
+        let to = if v6 { IpAddr::V6(GATEWAY_V6) } else { IpAddr::V4(GATEWAY_V4) };
+        let mut bytes = echo_reply(to, 1, 2, &[3; 30]).unwrap().to_vec();
+        if v6 {
+            bytes[8..40].rotate_left(16);
+            bytes[40] = 128;
+        } else {
+            bytes[12..20].rotate_left(4);
+            bytes[20] = 8;
+        }
+        bytes
+    }
+
+    #[test]
+    fn echo_requests_are_known() {
+        for v6 in [false, true] {
+            let packet = parse(&echo_request(v6).into()).unwrap();
+            assert!(
+                matches!(packet, Packet::Echo { ident: 1, sequence: 2, data, .. } if data == [3; 30][..])
+            );
         }
     }
 }

@@ -10,8 +10,8 @@ pub(crate) use make::{Unreachable, echo_reply, udp, udp_in_place, udp_payload_of
 use crate::addressing::{MTU, is_guest};
 use bytes::Bytes;
 use smoltcp::wire::{
-    Icmpv4Message, Icmpv4Packet, Icmpv6Message, Icmpv6Packet, IpProtocol, Ipv4Packet, Ipv6Packet, TcpPacket,
-    UdpPacket,
+    IPV4_HEADER_LEN, Icmpv4Message, Icmpv4Packet, Icmpv6Message, Icmpv6Packet, IpProtocol, Ipv4Packet,
+    Ipv6Packet, TcpPacket, UdpPacket,
 };
 use std::net::{IpAddr, SocketAddr};
 
@@ -45,23 +45,7 @@ pub(crate) fn parse(frame: &Bytes) -> Option<Packet> {
     if frame.len() > MTU {
         return None;
     }
-    let (source, destination, protocol, payload) = match frame.first()? >> 4 {
-        4 => {
-            let packet = Ipv4Packet::new_checked(frame.as_ref()).ok()?;
-            if packet.more_frags() || packet.frag_offset() != 0 {
-                return None;
-            }
-            let ends = (IpAddr::V4(packet.src_addr()), IpAddr::V4(packet.dst_addr()));
-            (ends.0, ends.1, packet.next_header(), packet.payload())
-        }
-        6 => {
-            // Extension headers are left out: no ordinary program's packets have any.
-            let packet = Ipv6Packet::new_checked(frame.as_ref()).ok()?;
-            let ends = (IpAddr::V6(packet.src_addr()), IpAddr::V6(packet.dst_addr()));
-            (ends.0, ends.1, packet.next_header(), packet.payload())
-        }
-        _ => return None,
-    };
+    let (source, destination, protocol, payload) = ends(frame)?;
     if !is_guest(source) || !is_destination(destination) {
         return None;
     }
@@ -87,22 +71,44 @@ pub(crate) fn parse(frame: &Bytes) -> Option<Packet> {
         IpProtocol::Icmp if destination.is_ipv4() => {
             let message = Icmpv4Packet::new_checked(payload).ok()?;
             let echo = message.msg_type() == Icmpv4Message::EchoRequest && message.msg_code() == 0;
+            let data = || frame.slice_ref(message.data());
             echo.then(|| Packet::Echo {
                 destination,
                 ident: message.echo_ident(),
                 sequence: message.echo_seq_no(),
-                data: frame.slice_ref(message.data()),
+                data: data(),
             })
         }
         IpProtocol::Icmpv6 if destination.is_ipv6() => {
             let message = Icmpv6Packet::new_checked(payload).ok()?;
             let echo = message.msg_type() == Icmpv6Message::EchoRequest && message.msg_code() == 0;
+            let data = || frame.slice_ref(message.payload());
             echo.then(|| Packet::Echo {
                 destination,
                 ident: message.echo_ident(),
                 sequence: message.echo_seq_no(),
-                data: frame.slice_ref(message.payload()),
+                data: data(),
             })
+        }
+        _ => None,
+    }
+}
+
+/// From where to where, by which protocol, and what.
+fn ends(frame: &[u8]) -> Option<(IpAddr, IpAddr, IpProtocol, &[u8])> {
+    match frame.first()? >> 4 {
+        4 => {
+            let packet = Ipv4Packet::new_checked(frame).ok()?;
+            let fragment = packet.more_frags() || packet.frag_offset() != 0;
+            if fragment || usize::from(packet.header_len()) < IPV4_HEADER_LEN {
+                return None;
+            }
+            Some((packet.src_addr().into(), packet.dst_addr().into(), packet.next_header(), packet.payload()))
+        }
+        6 => {
+            // Extension headers are left out: no ordinary program's packets have any.
+            let packet = Ipv6Packet::new_checked(frame).ok()?;
+            Some((packet.src_addr().into(), packet.dst_addr().into(), packet.next_header(), packet.payload()))
         }
         _ => None,
     }

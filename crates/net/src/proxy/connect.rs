@@ -2,7 +2,8 @@
 //!
 //! 1. Connect to the proxy, at the first of its addresses that answers.
 //! 2. Send `CONNECT name:port` and the credentials, if there are any.
-//! 3. Read the answer to its blank line: 2xx makes the connection a tunnel, and everything after that line is the other end's.
+//! 3. Read the answer to its blank line: 2xx makes the connection a tunnel, and everything after that line is the other
+//!    end's.
 //!
 //! The caller sets the deadline.
 

@@ -1,8 +1,8 @@
 //! The host's HTTP proxy: which one, and for which destinations.
 //!
 //! Settings are those of the environment, as other programs read them. One proxy carries everything but port 80, where
-//! `HTTP_PROXY` goes first: `HTTPS_PROXY`, else `ALL_PROXY`, else `HTTP_PROXY`. Names are not resolved here when they go through
-//! it, since the host often cannot.
+//! `HTTP_PROXY` goes first: `HTTPS_PROXY`, else `ALL_PROXY`, else `HTTP_PROXY`. Names that go through it are not resolved
+//! here, since the host often cannot.
 
 mod connect;
 mod no_proxy;

@@ -1,7 +1,8 @@
 //! `NO_PROXY`: destinations that are reached without the proxy.
 //!
 //! A list with commas or blanks. An entry is a name, which also means everything below it, with or without a dot or `*.`
-//! before it; an address; a range; or `*`. A port in an entry is left out of account: names are answered before any port is known.
+//! before it; an address; a range; or `*`. A port in an entry is left out of account: names are answered before any port
+//! is known.
 
 use crate::policy::{HostName, IpRange};
 use std::net::IpAddr;

@@ -7,9 +7,9 @@ mod open;
 mod stack;
 
 use crate::event::{EventKind, Limit, Protocol, count};
-use crate::limits::{FLOW_QUEUE, FLOW_QUEUE_WAIT, rings};
+use crate::limits::{DNS_CONNECTIONS, FLOW_QUEUE, FLOW_QUEUE_WAIT, rings};
 use crate::packet::{Control, FlowKey};
-use crate::route::Context;
+use crate::route::{Context, Route};
 use bytes::Bytes;
 use open::Opening;
 use std::collections::HashMap;
@@ -25,6 +25,7 @@ pub(crate) struct TcpFlows {
     tasks: JoinSet<()>,
     keys: HashMap<Id, FlowKey>,
     pending: Arc<Semaphore>,
+    to_resolver: Arc<Semaphore>,
 }
 
 struct Entry {
@@ -35,7 +36,14 @@ struct Entry {
 impl TcpFlows {
     pub(crate) fn new(context: Arc<Context>) -> Self {
         let pending = Arc::new(Semaphore::new(context.limits.pending_connects.min(Semaphore::MAX_PERMITS)));
-        Self { context, flows: HashMap::new(), tasks: JoinSet::new(), keys: HashMap::new(), pending }
+        Self {
+            context,
+            flows: HashMap::new(),
+            tasks: JoinSet::new(),
+            keys: HashMap::new(),
+            pending,
+            to_resolver: Arc::new(Semaphore::new(DNS_CONNECTIONS)),
+        }
     }
 
     /// Hands a segment to its flow, or begins one.
@@ -76,13 +84,17 @@ impl TcpFlows {
             log.met(Limit::TcpFlows);
             return self.reset(syn);
         }
-        let Ok(pending) = Arc::clone(&self.pending).try_acquire_owned() else {
-            log.met(Limit::PendingConnects);
+        let (places, limit) = match route {
+            Route::Resolver => (&self.to_resolver, Limit::DnsConnections),
+            Route::Direct(_) | Route::Proxied { .. } => (&self.pending, Limit::PendingConnects),
+        };
+        let Ok(place) = Arc::clone(places).try_acquire_owned() else {
+            log.met(limit);
             return self.reset(syn);
         };
         let (packets, inbox) = mpsc::channel(FLOW_QUEUE);
         let rings = rings(self.tasks.len());
-        let opening = Opening { key, syn, inbox, route, subject, rings, pending };
+        let opening = Opening { key, syn, inbox, route, subject, rings, place: Some(place) };
         let task = self.tasks.spawn(open::run(Arc::clone(&self.context), opening)).id();
         self.keys.insert(task, key);
         self.flows.insert(key, Entry { task, packets });

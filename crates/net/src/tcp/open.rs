@@ -35,8 +35,8 @@ pub(super) struct Opening {
     pub(super) route: Route,
     pub(super) subject: Subject,
     pub(super) rings: Rings,
-    /// Its place among those that are being made.
-    pub(super) pending: OwnedSemaphorePermit,
+    /// Its place among those that are being made, or among those to the resolver.
+    pub(super) place: Option<OwnedSemaphorePermit>,
 }
 
 /// Opens the connection and runs it to its end.
@@ -59,6 +59,7 @@ pub(super) async fn run(context: Arc<Context>, mut opening: Opening) {
         }
     };
     context.log.say(&opening.subject, EventKind::Connected);
+    opening.place = None;
     let subject = opening.subject.clone();
     let (end, moved) = relay(&context, opening, HostStream::Tcp(stream)).await;
     context.log.closed(&subject, end, moved.sent, moved.received);
@@ -118,7 +119,6 @@ async fn relay(context: &Context, opening: Opening, host: HostStream) -> (End, M
         refuse(context, opening.syn, Refusal::HostExhausted).await;
         return (End::HostReset, Moved::default());
     };
-    drop(opening.pending);
     stack.device.push(opening.syn);
     let (limits, log) = (context.limits, context.log.clone());
     Flow { stack, host, inbox: opening.inbox, limits, log, moved: Moved::default(), rest: Vec::new() }
@@ -127,7 +127,8 @@ async fn relay(context: &Context, opening: Opening, host: HostStream) -> (End, M
 }
 
 /// A connection to the resolver, which is in this process.
-async fn resolver(context: &Context, opening: Opening) {
+async fn resolver(context: &Context, mut opening: Opening) {
+    let _place = opening.place.take();
     let Ok((host, served)) = UnixStream::pair() else {
         return refuse(context, opening.syn, Refusal::HostExhausted).await;
     };

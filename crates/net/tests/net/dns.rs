@@ -287,3 +287,19 @@ async fn there_are_only_so_many_questions() {
     let limit = guest.event(|event| matches!(event.kind, EventKind::Limit { .. })).await;
     assert_eq!(limit.kind, EventKind::Limit { limit: Limit::DnsQueries, count: 1 });
 }
+
+#[tokio::test]
+async fn there_are_only_so_many_connections_to_the_resolver() {
+    let guest = Guest::start(with_hosts(Policy::open()));
+    let mut open = Vec::new();
+    while let Some(tcp) = guest.connect((GATEWAY_V4, 53).into()).await {
+        open.push(tcp);
+        assert!(open.len() <= 16);
+    }
+    assert_eq!(open.len(), 16);
+    open[0].abort();
+    guest.until(|counters| counters.tcp_open == 15).await;
+    assert!(guest.connect((GATEWAY_V4, 53).into()).await.is_some());
+    let limit = guest.event(|event| matches!(event.kind, EventKind::Limit { .. })).await;
+    assert_eq!(limit.kind, EventKind::Limit { limit: Limit::DnsConnections, count: 1 });
+}

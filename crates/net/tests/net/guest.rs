@@ -1,16 +1,16 @@
 //! A guest: a TCP/IP stack of its own at the other end of the packet channels.
 
+use crate::device::Queues;
 use bytes::Bytes;
 use pyro_net::{
     CounterReader, EventKind, GATEWAY_V4, GATEWAY_V6, GUEST_V4, GUEST_V6, MTU, NetEvent, Network,
     NetworkConfig, PREFIX_V4, PREFIX_V6, Policy,
 };
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
-use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp::{RecvError, Socket, SocketBuffer, State};
 use smoltcp::time::Instant;
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, Ipv4Packet, TcpPacket};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -359,49 +359,4 @@ fn raw_segment(packet: &[u8]) -> Option<(u16, i32, i32)> {
     let segment = TcpPacket::new_checked(packet.payload()).ok()?;
     let numbers = (segment.seq_number().0, segment.ack_number().0);
     (segment.dst_port() >= RAW).then_some((segment.dst_port(), numbers.0, numbers.1))
-}
-
-#[derive(Default)]
-struct Queues {
-    received: VecDeque<Bytes>,
-    sent: VecDeque<Bytes>,
-}
-
-struct Take(Bytes);
-struct Give<'a>(&'a mut VecDeque<Bytes>);
-
-impl RxToken for Take {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        f(&self.0)
-    }
-}
-
-impl TxToken for Give<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, f: F) -> R {
-        let mut packet = vec![0; length];
-        let result = f(&mut packet);
-        self.0.push_back(packet.into());
-        result
-    }
-}
-
-impl Device for Queues {
-    type RxToken<'a> = Take;
-    type TxToken<'a> = Give<'a>;
-
-    fn receive(&mut self, _now: Instant) -> Option<(Take, Give<'_>)> {
-        let packet = self.received.pop_front()?;
-        Some((Take(packet), Give(&mut self.sent)))
-    }
-
-    fn transmit(&mut self, _now: Instant) -> Option<Give<'_>> {
-        (self.sent.len() < 64).then_some(Give(&mut self.sent))
-    }
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ip;
-        capabilities.max_transmission_unit = MTU;
-        capabilities
-    }
 }
