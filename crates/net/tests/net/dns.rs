@@ -146,41 +146,48 @@ async fn what_is_no_question_is_told_so_or_dropped() {
     assert_eq!(ask(&guest, "both.test", TYPE::A).await.0, RCODE::NoError);
 }
 
-/// A name server that answers TXT with `size` bytes, A records on top, and nothing else.
-async fn name_server(size: usize) -> SocketAddr {
-    fn reply(bytes: &[u8], size: usize, udp: bool) -> Vec<u8> {
-        let query = Packet::parse(bytes).unwrap();
-        let mut reply = Packet::new_reply(query.id());
-        let name = query.questions[0].qname.clone();
-        reply.questions.push(query.questions[0].clone());
-        if udp && size > 1_000 {
-            reply.set_flags(PacketFlag::TRUNCATION);
-            return reply.build_bytes_vec().unwrap();
-        }
-        for _ in 0..size.div_ceil(200) {
-            let text = "x".repeat(200);
-            let text = TXT::new().with_char_string(text.as_str().try_into().unwrap()).into_owned();
-            reply.answers.push(ResourceRecord::new(name.clone(), CLASS::IN, 60, RData::TXT(text)));
-        }
-        reply.answers.push(ResourceRecord::new(
+/// What [`name_server`] answers.
+fn reply(bytes: &[u8], size: usize, udp: bool) -> Vec<u8> {
+    let query = Packet::parse(bytes).unwrap();
+    let mut reply = Packet::new_reply(query.id());
+    let name = query.questions[0].qname.clone();
+    reply.questions.push(query.questions[0].clone());
+    if udp && size > 1_000 {
+        reply.set_flags(PacketFlag::TRUNCATION);
+        return reply.build_bytes_vec().unwrap();
+    }
+    for _ in 0..size.div_ceil(200) {
+        let text = "x".repeat(200);
+        let text = TXT::new().with_char_string(text.as_str().try_into().unwrap()).into_owned();
+        reply.answers.push(ResourceRecord::new(name.clone(), CLASS::IN, 60, RData::TXT(text)));
+    }
+    reply.answers.push(ResourceRecord::new(
+        name.clone(),
+        CLASS::IN,
+        60,
+        RData::NULL(999, NULL::new(b"odd").unwrap()),
+    ));
+    for address in [0x0a00_0001, 0xcb00_7101] {
+        reply.additional_records.push(ResourceRecord::new(
             name.clone(),
             CLASS::IN,
             60,
-            RData::NULL(999, NULL::new(b"odd").unwrap()),
+            RData::A(A { address }),
         ));
-        for address in [0x0a00_0001, 0xcb00_7101] {
-            reply.additional_records.push(ResourceRecord::new(
-                name.clone(),
-                CLASS::IN,
-                60,
-                RData::A(A { address }),
-            ));
-        }
-        reply.build_bytes_vec().unwrap()
     }
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    reply.build_bytes_vec().unwrap()
+}
+
+/// A name server that answers TXT with `size` bytes, A records on top, and nothing else.
+async fn name_server(size: usize) -> SocketAddr {
+    // A port that is free for both.
+    let (socket, listener) = loop {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        if let Ok(listener) = TcpListener::bind(socket.local_addr().unwrap()).await {
+            break (socket, listener);
+        }
+    };
     let address = socket.local_addr().unwrap();
-    let listener = TcpListener::bind(address).await.unwrap();
     tokio::spawn(async move {
         let mut buffer = [0; 2_048];
         loop {
