@@ -158,7 +158,10 @@ pub(super) async fn read(
             return Err(call.misbehaved("it answered something else"));
         };
         let state = ShellState::checked(output.state).map_err(|what| call.misbehaved(what))?;
-        if output.bytes > max_bytes || output.first < cursor || output.first + output.bytes > state.end {
+        if output.bytes > max_bytes
+            || output.first < cursor
+            || output.first.saturating_add(output.bytes) > state.end
+        {
             return Err(call.misbehaved("it sent other output than was asked for"));
         }
         let mut bytes = BytesMut::new();

@@ -5,12 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use pyro_protocol::frame::FrameError;
 use pyro_protocol::limits::MAX_CHUNK_BYTES;
+use pyro_protocol::v1;
 use pyro_protocol::v1::reply::Reply as Answer;
 use pyro_protocol::v1::{
     Change, ChangeKind, Data, Done, Entries, Entry, Exited, FileKind, Pong, Side, Transferred,
 };
 use pyro_vmm::VmmError;
-use pyro_vmm::guest::DiffLimits;
+use pyro_vmm::guest::{DiffLimits, ShellWait};
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
@@ -198,6 +199,13 @@ async fn silence_ends_every_call() {
     timed_out(guest.replace(b"/", Vec::new()).await);
     timed_out(guest.freeze(Duration::from_secs(1)).await.map(|_| ()));
     timed_out(diff(&peer).await.map(|_| ()));
+    timed_out(guest.read_shell("sh-1", 0, 1, ShellWait::No).await.map(|_| ()));
+    timed_out(guest.write_shell("sh-1", b"x").await);
+    timed_out(guest.close_shell("sh-1").await.map(|_| ()));
+    timed_out(guest.list_shells().await.map(|_| ()));
+    timed_out(guest.list_services(Duration::from_secs(1)).await.map(|_| ()));
+    timed_out(guest.read_service_log("one").await.map(|_| ()));
+    timed_out(guest.stop_service("one", Duration::from_secs(1)).await.map(|_| ()));
     let frozen = Peer::saying(vec![Answer::Done(Done {})]);
     timed_out(frozen.guest().freeze(Duration::from_secs(1)).await.unwrap().thaw().await);
 }
@@ -223,4 +231,70 @@ async fn other_answers_are_no_acknowledgement() {
     misbehaved(guest.replace(b"/", Vec::new()).await, "something else");
     misbehaved(guest.freeze(Duration::from_secs(1)).await.map(|_| ()), "something else");
     misbehaved(guest.ping().await, "something else");
+}
+
+fn shell_state(begin: u64, end: u64) -> Option<v1::ShellState> {
+    Some(v1::ShellState { id: "sh-1".to_owned(), columns: 80, rows: 24, begin, end, exited: None })
+}
+
+#[tokio::test]
+async fn what_a_shell_cannot_have_printed_is_refused() {
+    let output = |first, bytes, state| Answer::ShellOutput(v1::ShellOutput { first, bytes, state });
+    let done = || Answer::Done(Done {});
+    let lies = [
+        vec![output(0, 0, None)],
+        vec![output(0, u64::MAX, shell_state(0, u64::MAX))],
+        vec![output(u64::MAX, 1, shell_state(0, 1))],
+        vec![output(0, 2, shell_state(0, 1))],
+        vec![output(0, 100, shell_state(0, 100))],
+        vec![output(3, 0, shell_state(9, 3))],
+        vec![output(0, 4, shell_state(0, 2 << 20))],
+        vec![output(0, 2, shell_state(0, 2)), data(b"x"), done()],
+        vec![output(0, 2, shell_state(0, 2)), data(b"xyz")],
+        vec![output(0, 2, shell_state(0, 2)), data(b"")],
+        vec![output(0, 0, shell_state(0, 0).map(|state| v1::ShellState { columns: 0, ..state }))],
+        vec![output(0, 0, shell_state(0, 0).map(|state| v1::ShellState { id: "../x".to_owned(), ..state }))],
+    ];
+    for lie in lies {
+        let peer = Peer::saying(lie);
+        misbehaved(peer.guest().read_shell("sh-1", 0, 10, ShellWait::No).await, "");
+    }
+    let many = (0..100).filter_map(|_| shell_state(0, 0)).collect();
+    let peer = Peer::saying(vec![Answer::Shells(v1::Shells { shells: many })]);
+    misbehaved(peer.guest().list_shells().await, "more shells");
+}
+
+#[tokio::test]
+async fn what_a_service_cannot_be_is_refused() {
+    let state = |name: &str, status: v1::ServiceStatus| v1::ServiceState {
+        name: name.to_owned(),
+        status: status.into(),
+        ..v1::ServiceState::default()
+    };
+    let running = || state("one", v1::ServiceStatus::Running);
+    let lies = [
+        vec![state("", v1::ServiceStatus::Running)],
+        vec![state("a/b", v1::ServiceStatus::Running)],
+        vec![state("one", v1::ServiceStatus::Unspecified)],
+        vec![running(); 100],
+    ];
+    for services in lies {
+        let peer = Peer::saying(vec![Answer::Services(v1::Services { services })]);
+        misbehaved(peer.guest().list_services(Duration::from_secs(5)).await, "");
+    }
+    let log = |stdout_bytes, stderr_bytes, state| {
+        Answer::ServiceLog(v1::ServiceLog { state, stdout_bytes, stderr_bytes, ..v1::ServiceLog::default() })
+    };
+    let lies = [
+        vec![log(0, 0, None)],
+        vec![log(1 << 40, 0, Some(running()))],
+        vec![log(1, 1, Some(running())), data(b"x"), Answer::Done(Done {})],
+        vec![log(1, 1, Some(running())), data(b"xyz")],
+    ];
+    for lie in lies {
+        let peer = Peer::saying(lie);
+        misbehaved(peer.guest().read_service_log("one").await, "");
+    }
+    let peer = Peer::saying(vec![Answer::Services(v1::Services { services: Vec::new() })]);
+    misbehaved(peer.guest().stop_service("one", Duration::from_secs(1)).await, "other services");
 }
