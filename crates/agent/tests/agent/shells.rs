@@ -121,7 +121,7 @@ fn a_read_waits_until_it_is_quiet_or_there_is_something() {
     with_agent(async |guest| {
         open(guest, sh("one")).await;
         write(guest, "one", "for i in 1 2 3 4 5; do echo tick $i; sleep 0.1; done; echo over\n").await;
-        let quiet = ReadShell { idle_ms: 1000, ..reading("one", 0) };
+        let quiet = ReadShell { idle_ms: 3000, ..reading("one", 0) };
         let (_, seen, _) = read(guest, quiet).await;
         assert!(seen.contains("tick 5\r\n") && seen.contains("over\r\n"), "{seen}");
         // Never quiet: the limit ends it.

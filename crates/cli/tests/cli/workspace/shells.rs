@@ -2,10 +2,14 @@
 
 use super::{EXHAUSTED, INVALID, MISSING, WRONG_STATE, text};
 use crate::{DEBIAN, SUITE};
-use pyro_testkit::{Value, Workspace, json};
+use pyro_testkit::{Value, Workspace, json, poll_until};
 use std::fs::File;
 use std::io::Write;
 use std::process::Command;
+use std::time::Duration;
+
+/// No shell takes so long to answer.
+const DEADLINE: Duration = Duration::from_mins(1);
 
 fn open(workspace: &Workspace<'_>) -> String {
     workspace.json("shell open", &[])["shell_id"].as_str().unwrap().to_owned()
@@ -19,10 +23,27 @@ fn read(workspace: &Workspace<'_>, shell: &str, flags: &[&str]) -> Value {
     workspace.json("shell read", &[&[shell], flags].concat())
 }
 
-/// Types `input`, and returns what is printed from `cursor` on once it is quiet.
-fn converse(workspace: &Workspace<'_>, shell: &str, input: &str, cursor: &Value) -> Value {
+/// Reads from `cursor` on, again and again, until `is_complete` says so of what was read.
+fn read_until(
+    workspace: &Workspace<'_>,
+    shell: &str,
+    cursor: &Value,
+    is_complete: impl Fn(&Value) -> bool,
+) -> Value {
+    let flags = ["--cursor", &cursor.to_string(), "--wait-for-idle-ms", "100"];
+    let complete = || Some(read(workspace, shell, &flags)).filter(&is_complete);
+    poll_until(DEADLINE, complete).unwrap_or_else(|| panic!("{}", read(workspace, shell, &flags)))
+}
+
+/// Types `input`, and returns what is printed from `cursor` on once that holds `until`.
+fn converse(workspace: &Workspace<'_>, shell: &str, input: &str, cursor: &Value, until: &str) -> Value {
     write(workspace, shell, input);
-    read(workspace, shell, &["--cursor", &cursor.to_string(), "--wait-for-idle-ms", "700"])
+    read_until(workspace, shell, cursor, |seen| output(seen).contains(until))
+}
+
+/// Waits until `sleep` runs in the workspace.
+fn wait_for_sleep(workspace: &Workspace<'_>) {
+    workspace.sh("until pgrep -x sleep > /dev/null; do :; done");
 }
 
 fn output(read: &Value) -> &str {
@@ -42,11 +63,10 @@ fn a_shell_goes_on_between_processes_and_is_read_by_position() {
     );
     let shell = opened["shell_id"].as_str().unwrap();
     // A shell without line editing, which would say more than what is looked for.
-    converse(&workspace, shell, "exec sh", &json!(0));
-    let first =
-        converse(&workspace, shell, "x=40; cd /; stty -echo; PS1=; echo $OLDPWD; stty size", &json!(0));
-    assert!(output(&first).contains("/workspace/sub\r\n20 90\r\n"), "{first}");
-    let next = converse(&workspace, shell, "echo $((x + 2)) $PWD", &first["next_cursor"]);
+    write(&workspace, shell, "exec sh");
+    let script = "x=40; cd /; stty -echo; PS1=; echo $OLDPWD; stty size";
+    let first = converse(&workspace, shell, script, &json!(0), "/workspace/sub\r\n20 90\r\n");
+    let next = converse(&workspace, shell, "echo $((x + 2)) $PWD", &first["next_cursor"], "/\r\n");
     assert_eq!((output(&next), &next["cursor"]), ("42 /\r\n", &first["next_cursor"]));
     assert_eq!(
         (&next["truncated"], &next["missed_bytes"], &next["exit_code"]),
@@ -59,7 +79,7 @@ fn a_shell_goes_on_between_processes_and_is_read_by_position() {
 
     // The plain form is what a person sees at the end, the positions stay those of the bytes.
     let script = r"printf '1%%\r50%%\r100%%\n\033[31mred\033[0m\nabd\bc\n'";
-    let raw = converse(&workspace, shell, script, &next["next_cursor"]);
+    let raw = converse(&workspace, shell, script, &next["next_cursor"], "\u{8}c\r\n");
     let from = raw["cursor"].to_string();
     let plain = read(&workspace, shell, &["--cursor", &from, "--plain"]);
     assert_eq!(output(&plain).trim_end(), "100%\nred\nabc", "{raw}");
@@ -67,15 +87,14 @@ fn a_shell_goes_on_between_processes_and_is_read_by_position() {
 
     // Another shell is another terminal.
     let other = open(&workspace);
-    let apart = converse(&workspace, &other, "echo x=$x", &json!(0));
-    assert!(output(&apart).contains("x=\r\n"), "{apart}");
+    converse(&workspace, &other, "echo x=$x", &json!(0), "x=\r\n");
     let listed = workspace.json("shell list", &[]);
     assert_eq!((&listed["count"], &listed["shells"][1]["shell_id"]), (&json!(2), &json!(other)));
 
     write(&workspace, shell, "sleep 1000");
+    wait_for_sleep(&workspace);
     workspace.json("shell signal", &[shell]);
-    let after = converse(&workspace, shell, "echo interrupted: $?", &raw["next_cursor"]);
-    assert!(output(&after).contains("interrupted: 130"), "{after}");
+    converse(&workspace, shell, "echo interrupted: $?", &raw["next_cursor"], "interrupted: 130\r\n");
     assert_eq!(workspace.json("diff", &[])["summary"]["total"], 1, "only the directory that was made");
     workspace.json("shell close", &[shell]);
     let gone = workspace.refused("shell read", &[shell], MISSING);
@@ -87,7 +106,8 @@ fn the_end_of_a_shell_is_told_and_what_was_opened_ends_with_the_guest() {
     let home = SUITE.with(DEBIAN);
     let workspace = home.workspace();
     let shell = open(&workspace);
-    let last = converse(&workspace, &shell, "echo last words; exit 7", &json!(0));
+    write(&workspace, &shell, "echo last words; exit 7");
+    let last = read_until(&workspace, &shell, &json!(0), |seen| seen["state"] == "exited");
     assert!(output(&last).contains("last words\r\n"), "{last}");
     assert_eq!((&last["state"], &last["exit_code"]), (&json!("exited"), &json!(7)));
     let refused = workspace.refused("shell write", &[&shell, "--input", "x"], WRONG_STATE);
@@ -143,7 +163,8 @@ fn what_no_shell_can_do_is_refused() {
     assert!(beyond["message"].as_str().unwrap().contains("beyond the end"), "{beyond}");
     workspace.refused("shell read", &[&shell, "--max-chars", "0"], INVALID);
     workspace.refused("shell read", &[&shell, "--wait-for-idle-ms", "60001"], INVALID);
-    converse(&workspace, &shell, "stty raw -echo; sleep 1000", &json!(0));
+    write(&workspace, &shell, "stty raw -echo; sleep 1000");
+    wait_for_sleep(&workspace);
     workspace.refused("shell write", &[&shell, "--input", &"x".repeat(120_000), "--no-newline"], EXHAUSTED);
     for _ in 1..16 {
         open(&workspace);
@@ -156,7 +177,7 @@ fn a_person_sits_down_and_leaves() {
     let home = SUITE.with(DEBIAN);
     let workspace = home.workspace();
     let shell = open(&workspace);
-    converse(&workspace, &shell, "mine=yes", &json!(0));
+    write(&workspace, &shell, "mine=yes");
     let _refused = workspace.call("shell attach", &[&shell]).run().expect(2);
     // script(1) gives the command a terminal; what is typed there comes through a pipe.
     let pipe = home.path().join("typed");
@@ -167,12 +188,7 @@ fn a_person_sits_down_and_leaves() {
     let attached = attached.spawn();
     let mut typed = File::options().write(true).open(&pipe).unwrap();
     typed.write_all(b"echo mine is $mine; echo $((40 + 2)) > file\n").unwrap();
-    let seen = loop {
-        let seen = read(&workspace, &shell, &["--wait-for-idle-ms", "300"]);
-        if output(&seen).contains("mine is yes\r\n") {
-            break seen;
-        }
-    };
+    let seen = read_until(&workspace, &shell, &json!(0), |seen| output(seen).contains("mine is yes\r\n"));
     assert_eq!(seen["state"], "running");
     typed.write_all(b"\x1d").unwrap();
     let shown = attached.wait().expect(0);
