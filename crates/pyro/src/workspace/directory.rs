@@ -11,7 +11,7 @@ use pyro_runtime::lock::{FileLock, is_held};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const LOCK: &str = "lock";
 const ALIVE: &str = "alive";
@@ -139,12 +139,30 @@ impl WorkspaceDirectory {
 
     /// Removes everything, the locks at last.
     pub(crate) fn remove(&self) -> Result<(), PyroError> {
+        const PATIENCE: Duration = Duration::from_secs(2);
+        const POLL: Duration = Duration::from_millis(10);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.remove_now() {
+                // What a killed creation has started ends after it, and may have made something meanwhile.
+                Err(error)
+                    if error.source.kind() == io::ErrorKind::DirectoryNotEmpty
+                        && Instant::now() < deadline =>
+                {
+                    std::thread::sleep(POLL);
+                }
+                removed => return Ok(removed?),
+            }
+        }
+    }
+
+    fn remove_now(&self) -> Result<(), FsError> {
         for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
             if entry.file_name() != LOCK {
                 remove_all(&entry.path())?;
             }
         }
-        Ok(remove_all(&self.path)?)
+        remove_all(&self.path)
     }
 }
 

@@ -233,16 +233,17 @@ async fn other_answers_are_no_acknowledgement() {
     misbehaved(guest.ping().await, "something else");
 }
 
-fn shell_state(begin: u64, end: u64) -> Option<v1::ShellState> {
-    Some(v1::ShellState { id: "sh-1".to_owned(), columns: 80, rows: 24, begin, end, exited: None })
+fn shell_state(begin: u64, end: u64) -> v1::ShellState {
+    v1::ShellState { id: "sh-1".to_owned(), columns: 80, rows: 24, begin, end, exited: None }
 }
 
 #[tokio::test]
 async fn what_a_shell_cannot_have_printed_is_refused() {
-    let output = |first, bytes, state| Answer::ShellOutput(v1::ShellOutput { first, bytes, state });
+    let output =
+        |first, bytes, state| Answer::ShellOutput(v1::ShellOutput { first, bytes, state: Some(state) });
     let done = || Answer::Done(Done {});
     let lies = [
-        vec![output(0, 0, None)],
+        vec![Answer::ShellOutput(v1::ShellOutput::default())],
         vec![output(0, u64::MAX, shell_state(0, u64::MAX))],
         vec![output(u64::MAX, 1, shell_state(0, 1))],
         vec![output(0, 2, shell_state(0, 1))],
@@ -252,14 +253,14 @@ async fn what_a_shell_cannot_have_printed_is_refused() {
         vec![output(0, 2, shell_state(0, 2)), data(b"x"), done()],
         vec![output(0, 2, shell_state(0, 2)), data(b"xyz")],
         vec![output(0, 2, shell_state(0, 2)), data(b"")],
-        vec![output(0, 0, shell_state(0, 0).map(|state| v1::ShellState { columns: 0, ..state }))],
-        vec![output(0, 0, shell_state(0, 0).map(|state| v1::ShellState { id: "../x".to_owned(), ..state }))],
+        vec![output(0, 0, v1::ShellState { columns: 0, ..shell_state(0, 0) })],
+        vec![output(0, 0, v1::ShellState { id: "../x".to_owned(), ..shell_state(0, 0) })],
     ];
     for lie in lies {
         let peer = Peer::saying(lie);
         misbehaved(peer.guest().read_shell("sh-1", 0, 10, ShellWait::No).await, "");
     }
-    let many = (0..100).filter_map(|_| shell_state(0, 0)).collect();
+    let many = vec![shell_state(0, 0); 100];
     let peer = Peer::saying(vec![Answer::Shells(v1::Shells { shells: many })]);
     misbehaved(peer.guest().list_shells().await, "more shells");
 }
