@@ -10,9 +10,11 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
 
+use bytes::Bytes;
 use futures::{AsyncRead, Sink, Stream, StreamExt};
 use pyro_protocol::frame::{FrameCodec, FrameError};
-use pyro_protocol::v1::{Input, Reply, Request, input, reply};
+use pyro_protocol::limits::MAX_CHUNK_BYTES;
+use pyro_protocol::v1::{Data, Input, Reply, Request, input, reply};
 use tokio_util::codec::Framed;
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt};
 
@@ -54,6 +56,16 @@ impl Call {
         })
         .await
         .map_err(|_: FrameError| Fail::host_gone())
+    }
+
+    /// Sends `bytes` as data, in pieces.
+    pub async fn send_data(&self, bytes: Vec<u8>) -> Result<(), Fail> {
+        let mut bytes = Bytes::from(bytes);
+        while !bytes.is_empty() {
+            let data = bytes.split_to(bytes.len().min(MAX_CHUNK_BYTES));
+            self.send(reply::Reply::Data(Data { data })).await?;
+        }
+        Ok(())
     }
 
     /// The next input of the host.

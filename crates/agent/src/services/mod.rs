@@ -11,13 +11,10 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
-use pyro_protocol::limits::{
-    MAX_CHUNK_BYTES, MAX_SERVICE_WAIT, MAX_SERVICES, OUTPUT_LINGER, SERVICE_LOG_BYTES,
-};
+use pyro_protocol::limits::{MAX_SERVICE_WAIT, MAX_SERVICES, OUTPUT_LINGER, SERVICE_LOG_BYTES};
 use pyro_protocol::v1::{
-    Data, Exited, FailureKind, ReadServiceLog, ServiceLog, ServiceState, ServiceStatus, Services,
-    StartService, Started, StopService, reply,
+    Exited, FailureKind, ReadServiceLog, ServiceLog, ServiceState, ServiceStatus, Services, StartService,
+    Started, StopService, reply,
 };
 use rustix::process::Signal;
 use tokio::io::AsyncReadExt;
@@ -121,8 +118,13 @@ pub async fn start(agent: &Rc<Agent>, call: &Call, request: StartService) -> Res
         };
         let bringing_up = ours.bring_up(&agents, &probe, patience);
         let exited = async {
-            let (exited, ()) = join!(ending, bringing_up);
-            exited
+            tokio::pin!(ending);
+            select! {
+                biased;
+                // Whatever is being looked at then is of no matter any more.
+                exited = &mut ending => exited,
+                () = bringing_up => ending.await,
+            }
         };
         tokio::pin!(exited);
         let exited = select! {
@@ -286,14 +288,8 @@ pub async fn log(agent: &Agent, call: &Call, request: &ReadServiceLog) -> Result
         stderr_missed,
     };
     call.send(reply::Reply::ServiceLog(announced)).await?;
-    for output in [stdout, stderr] {
-        let mut output = Bytes::from(output);
-        while !output.is_empty() {
-            let data = output.split_to(output.len().min(MAX_CHUNK_BYTES));
-            call.send(reply::Reply::Data(Data { data })).await?;
-        }
-    }
-    Ok(())
+    call.send_data(stdout).await?;
+    call.send_data(stderr).await
 }
 
 /// Stops a service; returns when it is gone.

@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pyro_protocol::limits::{
-    MAX_CHUNK_BYTES, MAX_SHELL_WAIT, MAX_SHELLS, OUTPUT_LINGER, SHELL_BUFFER_BYTES, SHELL_WRITE_DEADLINE,
+    MAX_SHELL_WAIT, MAX_SHELLS, OUTPUT_LINGER, SHELL_BUFFER_BYTES, SHELL_WRITE_DEADLINE,
 };
 use pyro_protocol::v1::{
-    Data, Exec, Exited, FailureKind, OpenShell, ReadShell, ResizeShell, ShellOutput, ShellState, Shells,
+    Exec, Exited, FailureKind, OpenShell, ReadShell, ResizeShell, ShellOutput, ShellState, Shells,
     SignalShell, Started, WriteShell, reply,
 };
 use rustix::process::{Pid, Signal, WaitStatus};
@@ -216,12 +216,7 @@ pub async fn read(agent: &Agent, call: &Call, request: ReadShell) -> Result<(), 
     let (first, bytes) = shell.printed.borrow().read(request.cursor, request.max_bytes);
     let announced = ShellOutput { first, bytes: bytes.len() as u64, state: Some(shell.state()) };
     call.send(reply::Reply::ShellOutput(announced)).await?;
-    let mut bytes = Bytes::from(bytes);
-    while !bytes.is_empty() {
-        let data = bytes.split_to(bytes.len().min(MAX_CHUNK_BYTES));
-        call.send(reply::Reply::Data(Data { data })).await?;
-    }
-    Ok(())
+    call.send_data(bytes).await
 }
 
 /// Types into a shell.

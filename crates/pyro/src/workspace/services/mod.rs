@@ -8,6 +8,7 @@ mod readiness;
 pub use readiness::ServiceReadiness;
 
 use super::access::Session;
+use super::names::shortened;
 use super::shells::{cwd_in, within};
 use super::{WorkspaceError, WorkspaceId, WorkspacePath};
 use crate::store::{Record, ServiceCounts, ServiceDefinition, ServiceRow, WorkspaceState};
@@ -417,11 +418,6 @@ fn tail_lines(text: &str, lines: u64) -> &str {
         Some((newline, _)) => &text[newline + 1..],
         None => text,
     }
-}
-
-/// A name as the user wrote it, fit for a message.
-fn shortened(text: &str) -> String {
-    text.chars().filter(|character| !character.is_control()).take(80).collect()
 }
 
 #[cfg(test)]
