@@ -190,6 +190,9 @@ async fn perform(agent: &Rc<Agent>, call: &Call, request: Result<Request, Fail>)
         }
         Requested::StopService(request) => reply::Reply::Services(services::stop(agent, &request).await?),
         Requested::ListShells(_) => reply::Reply::Shells(agent.shells.list()),
+        Requested::PutSecrets(_) | Requested::Tunnel(_) | Requested::Dial(_) | Requested::AwaitService(_) => {
+            return Err(unknown());
+        }
         Requested::Shutdown(request) => {
             let grace = Duration::from_millis(request.grace_ms);
             return Ok(Answer::PowerOff { grace });

@@ -68,11 +68,24 @@ pub const SERVICE_LOG_BYTES: usize = 512 * 1024;
 /// Longest time that a service may take to become ready, and to be stopped.
 pub const MAX_SERVICE_WAIT: Duration = Duration::from_mins(10);
 
+/// Most secrets of a guest.
+pub const MAX_SECRETS: usize = 64;
+
+/// Longest secret, in bytes.
+pub const MAX_SECRET_BYTES: usize = 64 * 1024;
+
+/// Most bytes of secrets together: they are handed over in one frame.
+pub const MAX_SECRETS_BYTES: usize = 192 * 1024;
+
+/// How long a connection into a guest may take.
+pub const DIAL_DEADLINE: Duration = Duration::from_secs(10);
+
 /// Most columns and rows of a terminal.
 pub const MAX_TERMINAL_SIZE: u32 = 1000;
 
 const _: () = assert!(MAX_CHUNK_BYTES + 1024 <= MAX_FRAME_BYTES);
 const _: () = assert!(MAX_ARGUMENT_BYTES + MAX_PATH_BYTES + 1024 <= MAX_FRAME_BYTES);
+const _: () = assert!(MAX_SECRETS_BYTES + MAX_SECRETS * 256 + 1024 <= MAX_FRAME_BYTES);
 // A frame of entries is sent once it holds a chunk's worth, and the last one may have two paths.
 const _: () = assert!(MAX_CHUNK_BYTES + 2 * MAX_PATH_BYTES + 1024 <= MAX_FRAME_BYTES);
 // yamux grants each stream this much before it grows a window.

@@ -6,7 +6,7 @@ pub struct Request {
     pub generation: u32,
     #[prost(
         oneof = "request::Call",
-        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29"
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33"
     )]
     pub call: ::core::option::Option<request::Call>,
 }
@@ -68,6 +68,14 @@ pub mod request {
         ReadServiceLog(super::ReadServiceLog),
         #[prost(message, tag = "29")]
         StopService(super::StopService),
+        #[prost(message, tag = "30")]
+        PutSecrets(super::PutSecrets),
+        #[prost(message, tag = "31")]
+        Tunnel(super::Tunnel),
+        #[prost(message, tag = "32")]
+        Dial(super::Dial),
+        #[prost(message, tag = "33")]
+        AwaitService(super::AwaitService),
     }
 }
 /// Every reply of every call. Which ones a call sends, in which order, is written at its request.
@@ -267,6 +275,19 @@ pub struct Exec {
     /// The host will send standard input; otherwise it is /dev/null.
     #[prost(bool, tag = "5")]
     pub stdin: bool,
+    /// Secrets that become variables, after `env`. NOT_FOUND where one was not put.
+    #[prost(message, repeated, tag = "6")]
+    pub secrets: ::prost::alloc::vec::Vec<SecretEnv>,
+}
+/// A variable whose value is a secret.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SecretEnv {
+    /// Name of the secret.
+    #[prost(string, tag = "1")]
+    pub secret: ::prost::alloc::string::String,
+    /// Name of the variable.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub variable: ::prost::bytes::Bytes,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EnvVar {
@@ -555,6 +576,9 @@ pub struct OpenShell {
     pub columns: u32,
     #[prost(uint32, tag = "6")]
     pub rows: u32,
+    /// As with Exec.
+    #[prost(message, repeated, tag = "7")]
+    pub secrets: ::prost::alloc::vec::Vec<SecretEnv>,
 }
 /// Reads what a shell has printed, from a position on; INVALID where that is beyond the end. Replies: ShellOutput, then the
 /// bytes as Data, exactly as many as announced, then Done; or Failure.
@@ -672,6 +696,9 @@ pub struct StartService {
     /// Milliseconds between two looks, at most.
     #[prost(uint64, tag = "7")]
     pub ready_interval_ms: u64,
+    /// As with Exec.
+    #[prost(message, repeated, tag = "8")]
+    pub secrets: ::prost::alloc::vec::Vec<SecretEnv>,
 }
 /// What makes a service ready.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -777,6 +804,60 @@ pub struct StopService {
     pub name: ::prost::alloc::string::String,
     #[prost(uint64, tag = "2")]
     pub grace_ms: u64,
+}
+/// Waits for the end of a service. Replies: Services with this one, once it is gone; or Failure.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AwaitService {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// Gives the guest its secrets, once, before anything of the user's runs: each becomes a file in /run/pyro-secrets, in memory, mode
+/// 0400, and from then on a mark stands in its place in whatever commands, shells and services print. Legal once configured.
+/// Replies: Done; or Failure.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PutSecrets {
+    #[prost(message, repeated, tag = "1")]
+    pub secrets: ::prost::alloc::vec::Vec<Secret>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Secret {
+    /// Letters, digits and `_`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub value: ::prost::bytes::Bytes,
+}
+/// Gives the guest a network: a TUN device with these addresses and with default routes, a resolver, and packets both ways until
+/// either side ends the call, which removes the device. One at a time; legal once configured. Replies: Done, once it is up; then
+/// Data without end; or Failure. Input: Data. Data holds whole IP packets, each after its length in 2 bytes, big-endian; a
+/// packet is not longer than the MTU.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Tunnel {
+    /// Largest packet in bytes, 1280 to 65,535.
+    #[prost(uint32, tag = "1")]
+    pub mtu: u32,
+    /// The guest's address and the gateway's, which is also the resolver: 4 bytes each.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub address_v4: ::prost::bytes::Bytes,
+    #[prost(uint32, tag = "3")]
+    pub prefix_v4: u32,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub gateway_v4: ::prost::bytes::Bytes,
+    /// 16 bytes each; empty where the host has no way to IPv6 addresses.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub address_v6: ::prost::bytes::Bytes,
+    #[prost(uint32, tag = "6")]
+    pub prefix_v6: u32,
+    #[prost(bytes = "bytes", tag = "7")]
+    pub gateway_v6: ::prost::bytes::Bytes,
+}
+/// Connects to a port of the guest's loopback. Replies: Done, once connected; then Data until the other side has ended what it
+/// sends, and Done. Input: Data, then end, which ends the sending half of the connection. A connection that is reset is a Failure.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Dial {
+    /// 1 to 65,535; tried at 127.0.0.1, then at ::1.
+    #[prost(uint32, tag = "1")]
+    pub port: u32,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -102,6 +102,7 @@ impl ExecCall {
                 .collect(),
             timeout_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
             stdin: request.stdin,
+            secrets: Vec::new(),
         };
         // A guest that is stuck costs its caller no more than the command itself may.
         let start = START_DEADLINE.min(limit + REPORT_GRACE);

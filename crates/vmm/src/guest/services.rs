@@ -171,6 +171,7 @@ pub(super) async fn start(
         readiness: request.readiness.map(v1::Readiness::from),
         ready_timeout_ms: milliseconds(ready_timeout),
         ready_interval_ms: milliseconds(request.ready_interval),
+        secrets: Vec::new(),
     };
     within(START, DEADLINE, async {
         let mut call = Call::open(streams, START, request::Call::StartService(request)).await?;

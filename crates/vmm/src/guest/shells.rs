@@ -118,6 +118,7 @@ pub(super) async fn open(streams: &StreamOpener, request: ShellRequest) -> Resul
         env: env.collect(),
         columns: request.size.columns,
         rows: request.size.rows,
+        secrets: Vec::new(),
     };
     within(OPEN, DEADLINE, async {
         let mut call = Call::open(streams, OPEN, request::Call::OpenShell(request)).await?;
