@@ -72,6 +72,15 @@ pub enum PyroError {
         /// Its value.
         given: String,
     },
+    /// A network policy that there is not.
+    #[error("there is no network policy `{given}`")]
+    UnknownNetworkPolicy {
+        /// Its name, shortened.
+        given: String,
+    },
+    /// Hosts are allowed where there is no network.
+    #[error("hosts are allowed by name, and the network policy is `off`")]
+    AllowHostWithoutNetwork,
     /// Guests cannot be given a network.
     #[error("guests cannot be connected to a network in this version of pyro, so it cannot be proven")]
     NoGuestNetwork,
@@ -148,6 +157,8 @@ impl PyroError {
             | Self::OutOfRange { .. }
             | Self::TemplatePolicy { .. }
             | Self::NoGuestNetwork
+            | Self::UnknownNetworkPolicy { .. }
+            | Self::AllowHostWithoutNetwork
             | Self::NotProven { .. }
             | Self::UnknownVm { .. }
             | Self::WrongVmState { .. } => {
@@ -163,7 +174,9 @@ impl Diagnostic for PyroError {
             Self::NoCommand
             | Self::CommandTooLong { .. }
             | Self::OutOfRange { .. }
-            | Self::TemplatePolicy { .. } => ErrorKind::InvalidInput,
+            | Self::TemplatePolicy { .. }
+            | Self::UnknownNetworkPolicy { .. }
+            | Self::AllowHostWithoutNetwork => ErrorKind::InvalidInput,
             Self::UnknownVm { .. } | Self::NoRuntime => ErrorKind::NotFound,
             Self::WrongVmState { .. } => ErrorKind::WrongState,
             Self::Expired { .. } => ErrorKind::TimedOut,
@@ -183,6 +196,10 @@ impl Diagnostic for PyroError {
             Self::CommandTooLong { .. } => Some("have the guest read long input from a file".to_owned()),
             Self::OutOfRange { .. } => Some("choose a value in that range".to_owned()),
             Self::TemplatePolicy { .. } => Some("unset it, or set it to one of those".to_owned()),
+            Self::UnknownNetworkPolicy { .. } => {
+                Some("use one of: off, egress, egress+published-ports".to_owned())
+            }
+            Self::AllowHostWithoutNetwork => Some("add --network-policy egress".to_owned()),
             Self::NoGuestNetwork => Some("prepare without --network".to_owned()),
             Self::NotProven { .. } => {
                 Some("repair the environment with `pyro env pull`, and try again".to_owned())

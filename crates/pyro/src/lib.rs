@@ -21,6 +21,7 @@
 mod engine;
 mod environments;
 mod error;
+pub mod network;
 mod prepare;
 mod proof;
 mod readiness;

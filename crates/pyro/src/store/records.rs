@@ -1,6 +1,7 @@
 //! The record of each workspace.
 
 use super::{StoreError, milliseconds, now, timestamp};
+use crate::network::{NamePattern, NetworkPolicy};
 use crate::vm::StartKind;
 use crate::workspace::{Seed, WorkspaceId};
 use jiff::Timestamp;
@@ -44,7 +45,9 @@ pub(crate) struct Origin {
     pub(crate) mem_mib: u32,
     pub(crate) ttl_seconds: u64,
     pub(crate) allow_host_compat: bool,
-    pub(crate) network_policy: String,
+    pub(crate) network_policy: NetworkPolicy,
+    #[serde(default)]
+    pub(crate) allow_hosts: Vec<NamePattern>,
     pub(crate) seed: Seed,
 }
 

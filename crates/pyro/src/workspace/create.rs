@@ -9,10 +9,11 @@ use super::snapshots::copy_disk;
 use super::stream::import;
 use super::supervisor::{self, Starting};
 use super::{
-    DEFAULT_WORKSPACE_TTL_SECONDS, NETWORK_POLICY_OFF, Seed, SeedMode, SnapshotName, WorkspaceDirectory,
-    WorkspaceError, WorkspaceId, WorkspaceStatus,
+    DEFAULT_WORKSPACE_TTL_SECONDS, Seed, SeedMode, SnapshotName, WorkspaceDirectory, WorkspaceError,
+    WorkspaceId, WorkspaceStatus,
 };
 use crate::engine::blocking;
+use crate::network::NetworkRules;
 use crate::store::{NewWorkspace, Origin, Record, Store, WorkspaceState, now};
 use crate::vm::{DEFAULT_MEM_MIB, DEFAULT_VCPU_COUNT, Prepared, Shape, seconds};
 use crate::{Pyro, PyroError};
@@ -39,8 +40,8 @@ pub struct CreateWorkspace {
     pub mem_mib: u32,
     /// After so many seconds from now the workspace is gone.
     pub ttl_seconds: u64,
-    /// The network policy: `off`.
-    pub network_policy: String,
+    /// What its guest may reach.
+    pub network: NetworkRules,
     /// Where no guest can run, run commands on the host instead, without isolation.
     pub allow_host_compat: bool,
     /// What `/workspace` is filled with: a directory, or a `.tar`, `.tar.gz` or `.tgz` archive.
@@ -59,7 +60,7 @@ impl CreateWorkspace {
             vcpu_count: DEFAULT_VCPU_COUNT,
             mem_mib: DEFAULT_MEM_MIB,
             ttl_seconds: DEFAULT_WORKSPACE_TTL_SECONDS,
-            network_policy: NETWORK_POLICY_OFF.to_owned(),
+            network: NetworkRules::default(),
             allow_host_compat: false,
             seed_path: None,
             name: None,
@@ -71,9 +72,7 @@ impl CreateWorkspace {
     async fn check(&self) -> Result<(Duration, Option<Source>), PyroError> {
         self.name.as_deref().map_or(Ok(()), check_name)?;
         check_labels(&self.labels)?;
-        if self.network_policy != NETWORK_POLICY_OFF {
-            return Err(WorkspaceError::NetworkPolicy { given: self.network_policy.clone() }.into());
-        }
+        self.network.check()?;
         let ttl = seconds("ttl_seconds", self.ttl_seconds)?;
         let seed = match self.seed_path.clone() {
             Some(path) => {
@@ -101,7 +100,8 @@ impl Pyro {
             mem_mib,
             ttl_seconds: ttl.as_secs(),
             allow_host_compat,
-            network_policy: request.network_policy,
+            network_policy: request.network.policy,
+            allow_hosts: request.network.allow_hosts,
             seed: Seed { seed_path: request.seed_path.as_deref().map(display), ..Seed::empty() },
         };
         let created_at = now();

@@ -215,14 +215,6 @@ pub enum WorkspaceError {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// A policy without a meaning, or one that this version does not have.
-    #[error(
-        "the network policy `{given}` is not available: workspaces have no network in this version of pyro, which is `off`"
-    )]
-    NetworkPolicy {
-        /// The policy.
-        given: String,
-    },
     /// A path is not inside the workspace.
     #[error("the path `{path}` is refused: {why}")]
     RefusedPath {
@@ -339,7 +331,7 @@ impl Diagnostic for WorkspaceError {
             | Self::Busy { .. }
             | Self::Interrupted { .. }
             | Self::EnvironmentChanged { .. } => ErrorKind::WrongState,
-            Self::NeedsGuest { .. } | Self::NetworkPolicy { .. } => ErrorKind::Unsupported,
+            Self::NeedsGuest { .. } => ErrorKind::Unsupported,
             Self::BaselineStays { .. }
             | Self::MalformedSnapshotName { .. }
             | Self::MalformedName { .. }
@@ -419,7 +411,6 @@ impl Diagnostic for WorkspaceError {
                 format!("choose another name, or delete it with `pyro workspace snapshot delete {id} {name}`")
             }
             Self::BaselineStays { .. } => "name a snapshot of your own".to_owned(),
-            Self::NetworkPolicy { .. } => "use `off`".to_owned(),
             Self::RefusedPath { .. } => {
                 "give a path inside /workspace, such as `src/main.py` or `/workspace/src/main.py`".to_owned()
             }

@@ -68,8 +68,6 @@ pub use update::WorkspaceUpdate;
 
 /// Time to live of a workspace by default, in seconds.
 pub const DEFAULT_WORKSPACE_TTL_SECONDS: u64 = 600;
-/// The only network policy so far.
-pub const NETWORK_POLICY_OFF: &str = "off";
 /// Largest text that is read, written, or patched, in bytes.
 pub const MAX_TEXT_BYTES: u64 = 1 << 20;
 /// Bytes of a file that are read by default.

@@ -1,6 +1,7 @@
 //! A workspace, as it stands.
 
 use super::{SnapshotName, WorkspaceError, WorkspaceId, supervisor};
+use crate::network::NetworkPolicy;
 use crate::store::{CommandEntry, Record, ServiceCounts, SnapshotRow, WorkspaceState};
 use crate::vm::StartKind;
 use crate::{Pyro, PyroError};
@@ -62,8 +63,8 @@ pub struct WorkspaceStatus {
     pub vcpu_count: u32,
     /// Guest memory, in MiB.
     pub mem_mib: u32,
-    /// The network policy.
-    pub network_policy: String,
+    /// What its guest may reach.
+    pub network_policy: NetworkPolicy,
     /// How commands are run.
     pub execution_mode: String,
     /// Name of the engine.

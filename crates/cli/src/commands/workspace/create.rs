@@ -4,8 +4,9 @@ use super::status::{expiry, seed, standing};
 use crate::input;
 use crate::printer::{Printer, talk, write_out};
 use anyhow::Result;
+use pyro::network::{NamePattern, NetworkPolicy, NetworkRules};
 use pyro::vm::{DEFAULT_MEM_MIB, DEFAULT_VCPU_COUNT};
-use pyro::workspace::{CreateWorkspace, DEFAULT_WORKSPACE_TTL_SECONDS, NETWORK_POLICY_OFF, WorkspaceStatus};
+use pyro::workspace::{CreateWorkspace, DEFAULT_WORKSPACE_TTL_SECONDS, WorkspaceStatus};
 use std::path::PathBuf;
 
 /// Create a workspace and start its machine
@@ -25,9 +26,12 @@ pub struct Arguments {
     /// Remove the workspace after so many seconds, whatever it does
     #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_WORKSPACE_TTL_SECONDS)]
     ttl_seconds: u64,
-    /// Network policy: off, so far
-    #[arg(long, value_name = "POLICY", default_value = NETWORK_POLICY_OFF)]
-    network_policy: String,
+    /// Network policy: off, egress, or egress+published-ports
+    #[arg(long, value_name = "POLICY", default_value = NetworkPolicy::Off.as_str())]
+    network_policy: NetworkPolicy,
+    /// Let the guest reach only hosts of this name, or, with `*.` before it, below it; may be given several times
+    #[arg(long = "allow-host", value_name = "PATTERN")]
+    allow_hosts: Vec<NamePattern>,
     /// Where no guest can run, run on this host instead, WITHOUT ANY ISOLATION
     #[arg(long)]
     allow_host_compat: bool,
@@ -54,7 +58,7 @@ pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
         vcpu_count: arguments.vcpu_count,
         mem_mib: arguments.mem_mib,
         ttl_seconds: arguments.ttl_seconds,
-        network_policy: arguments.network_policy,
+        network: NetworkRules { policy: arguments.network_policy, allow_hosts: arguments.allow_hosts },
         allow_host_compat: arguments.allow_host_compat,
         seed_path: arguments.seed_path,
         name: arguments.name,
