@@ -15,6 +15,7 @@ mod exec;
 mod fail;
 mod files;
 mod freeze;
+mod netlink;
 mod power;
 mod process;
 mod reaper;
@@ -23,6 +24,7 @@ mod services;
 mod shells;
 mod tail;
 mod transfer;
+mod tunnel;
 
 use std::io::{self, Write};
 use std::path::PathBuf;

@@ -3,6 +3,7 @@
 //! What a guest can name (files, links, words of commands) goes through [`visible`] on its way to a terminal, which it
 //! must not drive. Contents, outputs and patches are data, and are not touched.
 
+use pyro::network::RefusedDestination;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const MINUTE: u64 = 60;
@@ -38,6 +39,17 @@ pub fn shell_words(words: &[String]) -> String {
         format!("'{}'", visible(&word.replace('\'', r"'\''")))
     });
     quoted.collect::<Vec<_>>().join(" ")
+}
+
+/// Values with commas between them.
+pub fn list(values: &[impl ToString]) -> String {
+    values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// A destination that a guest was refused, with the reason.
+pub fn refused(refused: &RefusedDestination) -> String {
+    let times = if refused.count > 1 { format!(", {} times", refused.count) } else { String::new() };
+    format!("{} ({}{times})", visible(&refused.place()), refused.reason)
 }
 
 /// `text` as a code span of Markdown, whatever it holds.

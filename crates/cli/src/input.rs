@@ -1,11 +1,20 @@
 //! Texts and names that the user gives: on the command line, in a file of the host's, on standard input.
 
+use pyro::network::NamePattern;
 use pyro::workspace::{MAX_TEXT_BYTES, ShellId, WorkspaceError, WorkspaceId};
 use pyro::{Diagnostic, ErrorKind, PyroError};
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+/// The names that a guest may reach.
+#[derive(Debug, clap::Args)]
+pub struct AllowedHosts {
+    /// With a network: reach only hosts of this name, or, with `*.` before it, below it; may be given several times
+    #[arg(long = "allow-host", value_name = "PATTERN")]
+    pub allow_hosts: Vec<NamePattern>,
+}
 
 /// Stands for standard input where a file is expected.
 const STDIN: &str = "-";

@@ -3,6 +3,7 @@
 //! - [`v1`]: the messages, generated from `proto/agent.proto` (`cargo xtask generate`);
 //! - [`frame`]: how one message becomes bytes on a stream;
 //! - [`preamble`]: how the two ends find each other on a byte channel that may hold leftovers;
+//! - [`packets`]: how the packets of a tunnel become the data of a message;
 //! - [`limits`]: every bound that both ends rely on;
 //! - [`error`]: the kinds of failure and what each face of pyro makes of them.
 //!
@@ -12,6 +13,7 @@
 pub mod error;
 pub mod frame;
 pub mod limits;
+pub mod packets;
 pub mod preamble;
 
 /// Messages of generation 1, as generated from `proto/agent.proto`.
@@ -41,6 +43,9 @@ pub mod serial {
     /// Read-only image of the kernel's module tree.
     pub const MODULES: &str = "pyro-modules";
 }
+
+/// Name of the network interface of a guest that has a tunnel.
+pub const TUNNEL_INTERFACE: &str = "pyro0";
 
 /// Root of a workspace inside the guest, and the default working directory of commands.
 pub const WORKSPACE_DIR: &str = "/workspace";

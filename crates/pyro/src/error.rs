@@ -81,9 +81,24 @@ pub enum PyroError {
     /// Hosts are allowed where there is no network.
     #[error("hosts are allowed by name, and the network policy is `off`")]
     AllowHostWithoutNetwork,
-    /// Guests cannot be given a network.
-    #[error("guests cannot be connected to a network in this version of pyro, so it cannot be proven")]
-    NoGuestNetwork,
+    /// Commands run on the host, where nobody enforces what they reach.
+    #[error(
+        "what commands may reach cannot be limited, nor their services be published, where they run on the host"
+    )]
+    NetworkNeedsGuest,
+    /// The host's proxy cannot be used for guests.
+    #[error("guests cannot be connected through the host's proxy")]
+    Proxy(#[source] pyro_net::ProxyError),
+    /// A guest with a network did not reach the mirror that packages come from.
+    #[error("a guest with a network did not reach {host}:{port}: {why}")]
+    NetworkNotProven {
+        /// The mirror's host.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// What the guest, or its network, said.
+        why: String,
+    },
     /// A step of the daily loop did something else than it should.
     #[error("{step} could not be proven: a command ended with {exit_code} and printed {stdout:?}")]
     NotProven {
@@ -156,9 +171,11 @@ impl PyroError {
             | Self::NoCommand
             | Self::OutOfRange { .. }
             | Self::TemplatePolicy { .. }
-            | Self::NoGuestNetwork
+            | Self::NetworkNotProven { .. }
             | Self::UnknownNetworkPolicy { .. }
             | Self::AllowHostWithoutNetwork
+            | Self::Proxy(_)
+            | Self::NetworkNeedsGuest
             | Self::NotProven { .. }
             | Self::UnknownVm { .. }
             | Self::WrongVmState { .. } => {
@@ -176,12 +193,14 @@ impl Diagnostic for PyroError {
             | Self::OutOfRange { .. }
             | Self::TemplatePolicy { .. }
             | Self::UnknownNetworkPolicy { .. }
-            | Self::AllowHostWithoutNetwork => ErrorKind::InvalidInput,
+            | Self::AllowHostWithoutNetwork
+            | Self::Proxy(_) => ErrorKind::InvalidInput,
             Self::UnknownVm { .. } | Self::NoRuntime => ErrorKind::NotFound,
             Self::WrongVmState { .. } => ErrorKind::WrongState,
             Self::Expired { .. } => ErrorKind::TimedOut,
             Self::Cancelled => ErrorKind::Cancelled,
-            Self::NoGuestNetwork => ErrorKind::Unsupported,
+            Self::NetworkNeedsGuest => ErrorKind::Unsupported,
+            Self::NetworkNotProven { .. } => ErrorKind::Unreachable,
             Self::NotProven { .. } => ErrorKind::GuestMisbehaved,
             other => other.inner().map_or(ErrorKind::Host, Diagnostic::kind),
         }
@@ -199,8 +218,17 @@ impl Diagnostic for PyroError {
             Self::UnknownNetworkPolicy { .. } => {
                 Some("use one of: off, egress, egress+published-ports".to_owned())
             }
+            Self::NetworkNeedsGuest => {
+                Some("find out with `pyro doctor` why no guest can run here".to_owned())
+            }
+            Self::Proxy(_) => {
+                Some("name a proxy that is spoken to in plain HTTP, or unset the variable".to_owned())
+            }
             Self::AllowHostWithoutNetwork => Some("add --network-policy egress".to_owned()),
-            Self::NoGuestNetwork => Some("prepare without --network".to_owned()),
+            Self::NetworkNotProven { .. } => Some(
+                "see whether this host reaches it, and whether it is in a network that guests are refused"
+                    .to_owned(),
+            ),
             Self::NotProven { .. } => {
                 Some("repair the environment with `pyro env pull`, and try again".to_owned())
             }

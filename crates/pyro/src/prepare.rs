@@ -1,6 +1,7 @@
 //! `prepare`: everything the daily loop needs is installed, made and proven, and the proof is on record.
 
 use crate::engine::blocking;
+use crate::network::NetworkRules;
 use crate::readiness::PLATFORM;
 use crate::template::{Demand, Template, Unusable};
 use crate::vm::{DEFAULT_MEM_MIB, DEFAULT_VCPU_COUNT, Shape, StartKind, Throwaway};
@@ -138,9 +139,6 @@ impl Pyro {
     /// machines then boot their kernel, with the same result.
     pub async fn prepare_environment(&self, request: PrepareRequest) -> Result<Preparation, PyroError> {
         let shape = Shape::new(&request.environment, DEFAULT_VCPU_COUNT, DEFAULT_MEM_MIB, false)?;
-        if request.network {
-            return Err(PyroError::NoGuestNetwork);
-        }
         let recipe = shape.environment;
         if !request.force
             && let Standing { daily_loop: DailyLoop::Warm, record: Some(record), .. } =
@@ -148,7 +146,14 @@ impl Pyro {
         {
             let prepared = self.prepare_start(&shape).await?;
             let template = prepared.template().await?.and_then(Result::ok);
-            return Ok(record.into_preparation(recipe, true, template));
+            if !request.network || record.network_proven_at.is_some() {
+                return Ok(record.into_preparation(recipe, true, template));
+            }
+            self.prove_network(shape, prepared).await?;
+            let record = self
+                .store_preparation(Record { network_proven_at: Some(Timestamp::now()), ..record })
+                .await?;
+            return Ok(record.into_preparation(recipe, false, template));
         }
         let prepared = self.prepare_start(&shape).await?;
         let demand = if request.force { Demand::Anew } else { Demand::IfMissing };
@@ -160,9 +165,15 @@ impl Pyro {
                 None
             }
         };
-        let (proof, machine) = self.prove(shape, prepared).await?;
+        let (proof, machine) = self.prove(shape.clone(), prepared.clone()).await?;
+        let network_proven_at = if request.network {
+            self.prove_network(shape, prepared).await?;
+            Some(Timestamp::now())
+        } else {
+            None
+        };
         let environment = self.environment(recipe).await?;
-        let record = self.record_preparation(&environment, proof, &machine).await?;
+        let record = self.record_preparation(&environment, proof, &machine, network_proven_at).await?;
         let template = template.filter(|_| record.start == StartKind::Warm);
         Ok(record.into_preparation(recipe, false, template))
     }
@@ -171,7 +182,7 @@ impl Pyro {
     async fn prove(&self, shape: Shape, prepared: crate::vm::Prepared) -> Result<(Proof, Proven), PyroError> {
         self.progress().phase("prove step=create");
         let begun = Instant::now();
-        let mut machine = Throwaway::of(self, shape, prepared).await?;
+        let mut machine = Throwaway::of(self, shape, prepared, NetworkRules::default()).await?;
         let create_ms = milliseconds(begun);
         self.progress().phase("prove step=exec");
         let begun = Instant::now();
@@ -199,6 +210,7 @@ impl Pyro {
         environment: &Environment,
         proof: Proof,
         proven: &Proven,
+        network_proven_at: Option<Timestamp>,
     ) -> Result<Record, PyroError> {
         let bundle = self.bundle().await?;
         let record = Record {
@@ -212,10 +224,14 @@ impl Pyro {
             start: proven.start,
             cold_start_reason: proven.cold_start_reason.clone(),
             prepared_at: Timestamp::now(),
-            network_proven_at: None,
+            network_proven_at,
             proof,
         };
-        let (path, stored) = (self.record_path(&environment.manifest.environment), record.clone());
+        self.store_preparation(record).await
+    }
+
+    async fn store_preparation(&self, record: Record) -> Result<Record, PyroError> {
+        let (path, stored) = (self.record_path(&record.environment), record.clone());
         blocking(move || {
             create_dir_all(path.parent().unwrap_or(&path))?;
             let text = serde_json::to_vec_pretty(&stored)

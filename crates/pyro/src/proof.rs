@@ -24,14 +24,35 @@ impl Pyro {
 
     /// A command has run in a guest: record it, once.
     pub(crate) async fn record_proof(&self) {
+        self.record_capability(|known, now| CapabilityRecord {
+            vm_boot: known.vm_boot.or(now),
+            guest_exec: known.guest_exec.or(now),
+            ..known
+        })
+        .await;
+    }
+
+    /// A guest has reached the network: record it, once.
+    pub(crate) async fn record_network_proof(&self) {
+        self.record_capability(|known, now| CapabilityRecord {
+            guest_network: known.guest_network.or(now),
+            ..known
+        })
+        .await;
+    }
+
+    async fn record_capability(
+        &self,
+        proven: impl FnOnce(CapabilityRecord, Option<Timestamp>) -> CapabilityRecord + Send + 'static,
+    ) {
         let Ok(bundle) = self.bundle().await else { return };
         let (dirs, id) = (self.dirs().clone(), bundle.id());
         let recorded = blocking(move || {
             let identity = host::identity(id);
             let known = CapabilityRecord::load(&dirs, identity).unwrap_or(CapabilityRecord::none(identity));
-            if known.guest_exec.is_none() {
-                let now = Some(Timestamp::now());
-                CapabilityRecord { vm_boot: known.vm_boot.or(now), guest_exec: now, ..known }.store(&dirs)?;
+            let now_known = proven(known.clone(), Some(Timestamp::now()));
+            if now_known != known {
+                now_known.store(&dirs)?;
             }
             Ok(())
         });

@@ -2,6 +2,7 @@
 
 use crate::engine::blocking;
 use crate::environments::InstallState;
+use crate::network::NetworkPolicy;
 use crate::prepare::{DailyLoop, Standing};
 use crate::vm::StartKind;
 use crate::{CATALOG_VERSION, DEFAULT_ENVIRONMENT, Pyro, PyroError};
@@ -139,7 +140,7 @@ impl Pyro {
             runtime,
             acceleration,
             capabilities,
-            networking: vec!["off"],
+            networking: NetworkPolicy::ALL.map(NetworkPolicy::as_str).to_vec(),
             cache_dir: self.dirs().environments().to_owned(),
             catalog_version: CATALOG_VERSION,
             environment,

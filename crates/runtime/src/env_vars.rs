@@ -57,6 +57,15 @@ env_vars! {
     /// The `pyro` program, for SDK programs that are not it: workspaces need one to supervise their guests. Without it, the one
     /// in `PATH` is taken.
     PYRO_PROGRAM;
+    /// The host's HTTP proxy for what guests with a network connect to, as `http://proxy.example:3128`; the name in lower case
+    /// goes first, as with the next three.
+    HTTPS_PROXY;
+    /// The same for port 80, where it differs.
+    HTTP_PROXY;
+    /// The proxy for both, where they name none.
+    ALL_PROXY;
+    /// Hosts that are reached without the proxy: names, with what is below them, addresses and networks, separated by commas.
+    NO_PROXY;
     /// Base of the cache directory (XDG), `~/.cache` when not set.
     XDG_CACHE_HOME;
     /// Base of the data directory (XDG), `~/.local/share` when not set.

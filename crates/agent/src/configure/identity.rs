@@ -7,10 +7,10 @@ use std::fs::File;
 use pyro_protocol::v1::Configure;
 use rustix::fd::AsFd;
 use rustix::ioctl::{self, Opcode, Setter, opcode};
-use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::time::{ClockId, Timespec, clock_settime};
 
 use crate::fail::Fail;
+use crate::netlink::{LOOPBACK, Netlink};
 
 const MAX_ENTROPY_BYTES: usize = 4096;
 const MAX_HOSTNAME_BYTES: usize = 64;
@@ -48,7 +48,8 @@ pub struct Staged {
 
 /// Does what is the same in every clone of a template.
 pub fn stage() -> Result<Staged, Fail> {
-    raise_loopback().map_err(|error| Fail::os("bring the loopback interface up", error))?;
+    let raised = Netlink::open().and_then(|netlink| netlink.bring_up(LOOPBACK, None));
+    raised.map_err(|error| Fail::os("bring the loopback interface up", error))?;
     let random = File::open("/dev/urandom").map_err(|error| Fail::os("open /dev/urandom", error))?;
     Ok(Staged { random })
 }
@@ -105,46 +106,6 @@ pub fn set_clock(unix_time_ns: u64) -> std::io::Result<()> {
     };
     clock_settime(ClockId::Realtime, time)?;
     Ok(())
-}
-
-/// Protocol 0, which is how a socket without a protocol is asked for.
-const NETLINK_ROUTE: Option<Protocol> = None;
-
-/// Brings the loopback interface up. Asks for it over netlink: the older way, an ioctl, has no safe wrapper.
-fn raise_loopback() -> std::io::Result<()> {
-    let socket = rustix::net::socket_with(
-        AddressFamily::NETLINK,
-        SocketType::RAW,
-        SocketFlags::CLOEXEC,
-        NETLINK_ROUTE,
-    )?;
-    rustix::net::send(&socket, &loopback_up(), SendFlags::empty())?;
-    let mut answer = [0; 256];
-    let (received, _) = rustix::net::recv(&socket, &mut answer, RecvFlags::empty())?;
-    // An acknowledgement is a header of 16 bytes and a negated errno.
-    let code = answer[..received].get(16..20).and_then(|code| code.first_chunk()).copied();
-    match code.map(i32::from_ne_bytes) {
-        Some(0) => Ok(()),
-        Some(code) => Err(std::io::Error::from_raw_os_error(-code)),
-        None => Err(std::io::ErrorKind::UnexpectedEof.into()),
-    }
-}
-
-/// The message "set IFF_UP on the interface with index 1", which is `lo` in every network namespace.
-fn loopback_up() -> [u8; 32] {
-    const LENGTH: u32 = 32;
-    const RTM_NEWLINK: u16 = 16;
-    const REQUEST_WITH_ACK: u16 = 1 | 4;
-    const LOOPBACK_INDEX: u32 = 1;
-    const IFF_UP: u32 = 1;
-    let mut message = [0; LENGTH as usize];
-    message[0..4].copy_from_slice(&LENGTH.to_ne_bytes());
-    message[4..6].copy_from_slice(&RTM_NEWLINK.to_ne_bytes());
-    message[6..8].copy_from_slice(&REQUEST_WITH_ACK.to_ne_bytes());
-    message[20..24].copy_from_slice(&LOOPBACK_INDEX.to_ne_bytes());
-    message[24..28].copy_from_slice(&IFF_UP.to_ne_bytes());
-    message[28..32].copy_from_slice(&IFF_UP.to_ne_bytes());
-    message
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ fn text(readiness: &Readiness) -> String {
             yes(capabilities.guest_exec),
             yes(capabilities.guest_network)
         ),
-        "networking:   off (guests have no network device)".to_owned(),
+        format!("networking:   {} (off by default)", readiness.networking.join(", ")),
         format!("cache:        {}", readiness.cache_dir.display()),
         format!("catalog:      {}", readiness.catalog_version),
         format!("environment:  {} is {}", environment.name, environment.state.as_str()),

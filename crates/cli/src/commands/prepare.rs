@@ -60,6 +60,9 @@ fn text(preparation: &Preparation) -> String {
         "proof:       create {} ms, exec {} ms, reset {} ms, delete {} ms",
         proof.create_ms, proof.exec_ms, proof.reset_ms, proof.delete_ms
     ));
+    if preparation.network_proven {
+        lines.push("network:     proven: a guest reached the package mirror".to_owned());
+    }
     lines.push(format!("next:        pyro run {environment} -- uname -a"));
     lines.join("\n") + "\n"
 }

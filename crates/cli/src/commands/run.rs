@@ -1,9 +1,12 @@
 //! `pyro run`.
 
+use crate::human;
+use crate::input::AllowedHosts;
 use crate::printer::{Printer, talk};
 use crate::settings;
 use crate::streaming::streamed;
 use anyhow::Result;
+use pyro::network::{NetworkPolicy, NetworkRules};
 use pyro::vm::{DEFAULT_MEM_MIB, DEFAULT_TIMEOUT_SECONDS, DEFAULT_TTL_SECONDS, DEFAULT_VCPU_COUNT};
 use pyro::{OutputMode, RunRequest, RunResult};
 
@@ -27,6 +30,11 @@ pub struct Arguments {
     /// Remove the machine after so many seconds, whatever it does
     #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TTL_SECONDS)]
     ttl_seconds: u64,
+    /// Connect the machine to the network: outbound, and not to this host's own networks
+    #[arg(long)]
+    network: bool,
+    #[command(flatten)]
+    allowed: AllowedHosts,
     /// Where no guest can run, run on this host instead, WITHOUT ANY ISOLATION
     #[arg(long)]
     allow_host_compat: bool,
@@ -40,6 +48,7 @@ pub struct Arguments {
 
 pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
     let pyro = settings::pyro("run")?;
+    let policy = if arguments.network { NetworkPolicy::Egress } else { NetworkPolicy::Off };
     let request = RunRequest {
         environment: arguments.environment,
         command: arguments.command,
@@ -47,6 +56,7 @@ pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
         mem_mib: arguments.mem_mib,
         timeout_seconds: arguments.timeout_seconds,
         ttl_seconds: arguments.ttl_seconds,
+        network: NetworkRules { policy, allow_hosts: arguments.allowed.allow_hosts },
         allow_host_compat: arguments.allow_host_compat,
     };
     if printer.json() {
@@ -55,6 +65,9 @@ pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
         return Ok(result.exit_code);
     }
     let result = streamed(|output| pyro.run_in_vm(request, output)).await?;
+    for refused in &result.refused_destinations {
+        talk(&format!("[run] {}", human::refused(refused)));
+    }
     talk(&summary(&result));
     Ok(result.exit_code)
 }

@@ -2,6 +2,7 @@
 
 use crate::DEBIAN;
 use crate::sdk::{block_on, prepared};
+use pyro::network::{NetworkPolicy, NetworkRules};
 use pyro::vm::lifecycle::{CreateVm, VmExec, VmState};
 use pyro::{OutputMode, PyroError, VmId};
 use pyro_testkit::GONE_DEADLINE;
@@ -9,7 +10,14 @@ use std::time::Duration;
 
 fn request(ttl_seconds: u64) -> CreateVm {
     let environment = DEBIAN.to_owned();
-    CreateVm { environment, vcpu_count: 1, mem_mib: 512, ttl_seconds, allow_host_compat: false }
+    CreateVm {
+        environment,
+        vcpu_count: 1,
+        mem_mib: 512,
+        ttl_seconds,
+        network: NetworkRules::default(),
+        allow_host_compat: false,
+    }
 }
 
 fn command(words: &[&str]) -> VmExec {
@@ -32,7 +40,7 @@ fn a_machine_executes_one_command_and_is_gone() {
         let started = pyro.start_vm(&id).await.unwrap();
         assert_eq!(started.state, VmState::Started);
         assert!(started.engine.is_some_and(|engine| engine.starts_with("qemu-")));
-        assert_eq!(pyro.network_info_vm(&id).await.unwrap().policy, "off");
+        assert_eq!(pyro.network_info_vm(&id).await.unwrap().policy, NetworkPolicy::Off);
         let again = pyro.start_vm(&id).await.unwrap_err();
         assert!(matches!(again, PyroError::WrongVmState { state: "started", .. }), "{again}");
 

@@ -13,6 +13,7 @@ pub(crate) use log::{Log, Subject};
 use crate::policy::{HostName, RangeKind};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::net::IpAddr;
 
 /// What a guest did, and what came of it.
@@ -131,6 +132,48 @@ pub enum Refusal {
     NoSuchName,
 }
 
+impl Refusal {
+    /// It is the policy that refuses, not the world.
+    pub fn is_by_policy(self) -> bool {
+        match self {
+            Self::Range { .. } | Self::NotAllowed | Self::LocalName | Self::NotThroughProxy => true,
+            Self::UnknownAddress
+            | Self::NoService
+            | Self::HostRefused
+            | Self::Unreachable
+            | Self::ProxyRefused { .. }
+            | Self::ProxyFailed
+            | Self::HostExhausted
+            | Self::QueryType
+            | Self::NoAnswer
+            | Self::NoSuchName => false,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Range { range } => write!(formatter, "its address is refused: {range}"),
+            Self::NotAllowed => formatter.write_str("its name is not allowed"),
+            Self::LocalName => formatter.write_str("its name means the host itself"),
+            Self::UnknownAddress => formatter.write_str("its address has no name any more"),
+            Self::NoService => formatter.write_str("the network has no such service"),
+            Self::NotThroughProxy => formatter.write_str("the host's proxy carries TCP only"),
+            Self::HostRefused => formatter.write_str("the other host refused"),
+            Self::Unreachable => formatter.write_str("the other host could not be reached"),
+            Self::ProxyRefused { status } => {
+                write!(formatter, "the host's proxy refused with status {status}")
+            }
+            Self::ProxyFailed => formatter.write_str("the host's proxy did not answer as it should"),
+            Self::HostExhausted => formatter.write_str("this host is out of sockets or memory"),
+            Self::QueryType => formatter.write_str("such questions are not answered"),
+            Self::NoAnswer => formatter.write_str("the host's resolver did not answer"),
+            Self::NoSuchName => formatter.write_str("there is no such name"),
+        }
+    }
+}
+
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -161,4 +204,16 @@ pub enum Limit {
     DnsQueries,
     /// Connections to the resolver.
     DnsConnections,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::TcpFlows => "too many TCP connections at once",
+            Self::PendingConnects => "too many TCP connections being made at once",
+            Self::UdpFlows => "too many UDP flows at once",
+            Self::DnsQueries => "too many DNS queries at once",
+            Self::DnsConnections => "too many connections to the resolver at once",
+        })
+    }
 }

@@ -5,6 +5,7 @@
 //! host or a router may translate it.
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
@@ -30,6 +31,22 @@ pub enum RangeKind {
     Reserved,
     /// Refused by this policy in particular.
     Denied,
+}
+
+impl fmt::Display for RangeKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Loopback => "the host itself",
+            Self::Unspecified => "no address",
+            Self::Private => "a private network",
+            Self::LinkLocal => "link-local",
+            Self::Shared => "shared address space",
+            Self::Multicast => "multicast",
+            Self::Broadcast => "broadcast",
+            Self::Reserved => "reserved",
+            Self::Denied => "by this policy",
+        })
+    }
 }
 
 /// The kind of the refused range that `address` is in, or none when it may be reached.

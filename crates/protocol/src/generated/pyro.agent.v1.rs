@@ -833,7 +833,7 @@ pub struct Secret {
 /// packet is not longer than the MTU.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Tunnel {
-    /// Largest packet in bytes, 1280 to 65,535.
+    /// Largest packet in bytes, 1,280 to 32,767.
     #[prost(uint32, tag = "1")]
     pub mtu: u32,
     /// The guest's address and the gateway's, which is also the resolver: 4 bytes each.

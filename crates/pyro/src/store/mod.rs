@@ -6,6 +6,7 @@
 
 mod error;
 mod journal;
+mod network;
 mod open;
 mod records;
 mod services;
@@ -13,6 +14,7 @@ mod snapshots;
 
 pub use error::StoreError;
 pub(crate) use journal::{CommandEntry, CommandKey, CommandOutcome, Event, NewCommand};
+pub(crate) use network::{add_network_events, network_events};
 pub use records::WorkspaceState;
 pub(crate) use records::{NewWorkspace, Origin, Record, Started};
 pub(crate) use services::{ServiceCounts, ServiceDefinition, ServiceRow};

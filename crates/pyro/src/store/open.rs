@@ -18,7 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const BUSY_PATIENCE: Duration = Duration::from_secs(20);
 
 /// What brings a store from one version to the next; the first makes it. They are never changed, only added to.
-const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("services.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("schema.sql"), include_str!("services.sql"), include_str!("network.sql")];
 
 pub(super) fn open(directory: &Path) -> Result<Connection, PyroError> {
     if !directory.is_dir() {

@@ -1,7 +1,7 @@
 //! The record of each workspace.
 
 use super::{StoreError, milliseconds, now, timestamp};
-use crate::network::{NamePattern, NetworkPolicy};
+use crate::network::{NamePattern, NetworkPolicy, NetworkRules};
 use crate::vm::StartKind;
 use crate::workspace::{Seed, WorkspaceId};
 use jiff::Timestamp;
@@ -49,6 +49,13 @@ pub(crate) struct Origin {
     #[serde(default)]
     pub(crate) allow_hosts: Vec<NamePattern>,
     pub(crate) seed: Seed,
+}
+
+impl Origin {
+    /// What its guest's network is to be.
+    pub(crate) fn network(&self) -> NetworkRules {
+        NetworkRules { policy: self.network_policy, allow_hosts: self.allow_hosts.clone() }
+    }
 }
 
 /// How a machine came up.
@@ -223,7 +230,7 @@ impl Record {
 
     /// The disk is in place: what was known of the time before is forgotten. The reset stays pending until the guest is up.
     pub(crate) fn finish_reset(store: &Transaction<'_>, id: &WorkspaceId) -> Result<(), StoreError> {
-        for table in ["commands", "events", "services"] {
+        for table in ["commands", "events", "services", "network_events"] {
             store.execute(&format!("DELETE FROM {table} WHERE workspace_id = ?1"), [id.as_str()])?;
         }
         let time = milliseconds(now());

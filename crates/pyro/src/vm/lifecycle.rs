@@ -13,6 +13,10 @@ use super::output::OutputMode;
 use super::run::{RanOn, Spans, check_command, execute};
 use super::start::{MachinePlan, Running, Shape};
 use super::{RunRequest, RunResult, VmId, seconds};
+use crate::network::{
+    NamePattern, NetCounters, NetworkInterface, NetworkPolicy, NetworkRules, RefusedDestination,
+    RunningNetwork,
+};
 use crate::{Pyro, PyroError};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -33,6 +37,8 @@ pub struct CreateVm {
     pub mem_mib: u32,
     /// After so many seconds from now the machine is gone whatever it does.
     pub ttl_seconds: u64,
+    /// What its guest may reach.
+    pub network: NetworkRules,
     /// Where no guest can run, run on the host instead, without isolation.
     pub allow_host_compat: bool,
 }
@@ -92,10 +98,16 @@ pub struct VmExec {
 /// How a machine is connected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NetworkInfo {
-    /// The policy: `off`.
-    pub policy: &'static str,
-    /// Network interfaces that the machine was given, besides its own loopback.
-    pub interfaces: Vec<String>,
+    /// What its guest may reach.
+    pub policy: NetworkPolicy,
+    /// The only names that it may reach; empty for every name.
+    pub allow_hosts: Vec<NamePattern>,
+    /// Interfaces of the guest, besides its loopback; none while it does not run.
+    pub interfaces: Vec<NetworkInterface>,
+    /// What went through it; absent while it does not run.
+    pub counters: Option<NetCounters>,
+    /// What it was refused, what was refused last first.
+    pub refused: Vec<RefusedDestination>,
 }
 
 /// What reaping removed.
@@ -114,6 +126,7 @@ pub(crate) struct Vm {
     created_at: Timestamp,
     expires_at: Timestamp,
     shape: Shape,
+    network: NetworkRules,
     life: Mutex<Life>,
     expiry: AbortHandle,
 }
@@ -134,7 +147,8 @@ impl Drop for Vm {
 impl Pyro {
     /// Creates a machine: its id, files and time to live. Nothing runs yet.
     pub async fn create_vm(&self, request: CreateVm) -> Result<VmStatus, PyroError> {
-        let CreateVm { environment, vcpu_count, mem_mib, ttl_seconds, allow_host_compat } = request;
+        let CreateVm { environment, vcpu_count, mem_mib, ttl_seconds, network, allow_host_compat } = request;
+        network.check()?;
         let shape = Shape::new(&environment, vcpu_count, mem_mib, allow_host_compat)?;
         let ttl = seconds("ttl_seconds", ttl_seconds)?;
         let id = VmId::random()?;
@@ -143,7 +157,7 @@ impl Pyro {
         let expires_at = created_at + SignedDuration::try_from(ttl).unwrap_or(SignedDuration::MAX);
         let life = Life { directory, state: VmState::Created, engine: None, running: None };
         let expiry = self.expire_after(id.clone(), ttl);
-        let vm = Arc::new(Vm { created_at, expires_at, shape, life: Mutex::new(life), expiry });
+        let vm = Arc::new(Vm { created_at, expires_at, shape, network, life: Mutex::new(life), expiry });
         self.vms.lock().await.insert(id.clone(), vm);
         self.status_vm(&id).await
     }
@@ -154,8 +168,9 @@ impl Pyro {
         let mut life = vm.life.lock().await;
         life.require(id, "start", VmState::Created)?;
         let prepared = self.prepare_start(&vm.shape).await?;
-        let running =
-            prepared.start(&MachinePlan::throwaway(id, &life.directory), &vm.shape, self.progress()).await?;
+        prepared.require_network(&vm.network)?;
+        let plan = MachinePlan::throwaway(id, &life.directory).connected(&vm.network);
+        let running = prepared.start(&plan, &vm.shape, self.progress()).await?;
         if let Some(unusable) = &running.no_template {
             self.make_template_later(&vm.shape, unusable);
         }
@@ -183,12 +198,12 @@ impl Pyro {
         // Zero would mean no limit.
         let limit = timeout.min(Duration::try_from(left).unwrap_or_default()).max(Duration::from_millis(1));
         let argv = exec.command.iter().map(|word| word.clone().into_bytes()).collect();
-        let (timings, ran_on) = (running.timings, RanOn::of(&running));
         let executing = Instant::now();
         let keep = output.kept_bytes();
         let outcome = execute(&running.guest, argv, limit, output, keep).await;
         let execute = executing.elapsed();
         let outcome = outcome.map_err(|error| error.with_console(running.machine.as_ref()));
+        let (timings, ran_on) = (running.timings, RanOn::of(&running));
         running.end().await;
         match self.delete_vm(id).await {
             // Its time to live may have passed in the meantime: gone is gone.
@@ -196,7 +211,8 @@ impl Pyro {
             Err(error) => return Err(error),
         }
         let spans = Spans::of_exec(timings, execute, executing.elapsed().saturating_sub(execute));
-        let request = RunRequest::new(vm.shape.environment.name, exec.command);
+        let network = vm.network.clone();
+        let request = RunRequest { network, ..RunRequest::new(vm.shape.environment.name, exec.command) };
         if ran_on.is_isolated() {
             self.record_proof().await;
         }
@@ -233,10 +249,19 @@ impl Pyro {
         Ok(vm.status(id, &life))
     }
 
-    /// How a machine is connected: not at all.
+    /// How a machine is connected.
     pub async fn network_info_vm(&self, id: &VmId) -> Result<NetworkInfo, PyroError> {
-        self.vm(id).await?;
-        Ok(NetworkInfo { policy: "off", interfaces: Vec::new() })
+        let vm = self.vm(id).await?;
+        let life = vm.life.lock().await;
+        let network = life.running.as_ref().and_then(|running| running.network.as_ref());
+        let state = network.map(RunningNetwork::state);
+        Ok(NetworkInfo {
+            policy: vm.network.policy,
+            allow_hosts: vm.network.allow_hosts.clone(),
+            interfaces: state.iter().map(|state| state.interface()).collect(),
+            counters: state.map(|state| state.counters),
+            refused: network.map(RunningNetwork::refused).unwrap_or_default(),
+        })
     }
 
     /// Removes machines whose time to live has passed and that are still there.

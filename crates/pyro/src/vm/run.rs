@@ -5,6 +5,7 @@ use super::start::{MachinePlan, Prepared, Running, Shape, StartKind, StartTiming
 use super::{
     DEFAULT_MEM_MIB, DEFAULT_TIMEOUT_SECONDS, DEFAULT_TTL_SECONDS, DEFAULT_VCPU_COUNT, VmId, seconds,
 };
+use crate::network::{NetworkPolicy, NetworkRules, RefusedDestination};
 use crate::template::Unusable;
 use crate::{Pyro, PyroError};
 use pyro_protocol::limits::MAX_ARGUMENT_BYTES;
@@ -32,6 +33,8 @@ pub struct RunRequest {
     pub timeout_seconds: u64,
     /// After so many seconds, counted from creation, the machine is gone whatever it does.
     pub ttl_seconds: u64,
+    /// What its guest may reach.
+    pub network: NetworkRules,
     /// Where no guest can run, run on the host instead, without isolation.
     pub allow_host_compat: bool,
 }
@@ -46,6 +49,7 @@ impl RunRequest {
             mem_mib: DEFAULT_MEM_MIB,
             timeout_seconds: DEFAULT_TIMEOUT_SECONDS,
             ttl_seconds: DEFAULT_TTL_SECONDS,
+            network: NetworkRules::default(),
             allow_host_compat: false,
         }
     }
@@ -89,6 +93,11 @@ pub struct RunResult {
     pub truncated: bool,
     /// Some captured output is not UTF-8, so that the text differs from it.
     pub binary: bool,
+    /// What its guest may reach.
+    pub network_policy: NetworkPolicy,
+    /// What its guest was refused, what was refused last first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused_destinations: Vec<RefusedDestination>,
     /// What became of the machine.
     pub cleanup: Cleanup,
     /// Where the time went.
@@ -139,12 +148,17 @@ impl Pyro {
             Shape::new(&request.environment, request.vcpu_count, request.mem_mib, request.allow_host_compat)?;
         let timeout = seconds("timeout_seconds", request.timeout_seconds)?;
         let ttl = seconds("ttl_seconds", request.ttl_seconds)?;
+        request.network.check()?;
         let prepared = self.prepare_start(&shape).await?;
+        prepared.require_network(&request.network)?;
         let prepare = begun.elapsed();
         let id = VmId::random()?;
         let command = request.command.iter().map(|word| word.clone().into_bytes()).collect();
-        let lived =
-            tokio::time::timeout(ttl, self.live(&id, &shape, &prepared, command, timeout, output)).await;
+        let lived = tokio::time::timeout(
+            ttl,
+            self.live(&id, &shape, &prepared, (command, &request.network), timeout, output),
+        )
+        .await;
         let (outcome, ran_on, mut spans) =
             lived.map_err(|_| PyroError::Expired { id: id.clone(), ttl })??;
         if ran_on.is_isolated() {
@@ -164,7 +178,7 @@ impl Pyro {
         id: &VmId,
         shape: &Shape,
         prepared: &Prepared,
-        command: Vec<Vec<u8>>,
+        (command, rules): (Vec<Vec<u8>>, &NetworkRules),
         timeout: Duration,
         output: OutputMode,
     ) -> Result<(Outcome, RanOn, Spans), PyroError> {
@@ -173,7 +187,8 @@ impl Pyro {
         let directory = self.vm_directory(id).await?;
         let create = creating.elapsed();
         self.progress().phase(&format!("start vm_id={id}"));
-        let running = prepared.start(&MachinePlan::throwaway(id, &directory), shape, self.progress()).await?;
+        let plan = MachinePlan::throwaway(id, &directory).connected(rules);
+        let running = prepared.start(&plan, shape, self.progress()).await?;
         self.progress().phase(&format!("execute vm_id={id}"));
         let executing = Instant::now();
         let keep = output.kept_bytes();
@@ -215,6 +230,7 @@ pub(super) struct RanOn {
     fallback: Option<String>,
     start: StartKind,
     no_template: Option<Unusable>,
+    refused: Vec<RefusedDestination>,
 }
 
 impl RanOn {
@@ -224,6 +240,7 @@ impl RanOn {
             fallback: running.fallback.clone(),
             start: running.start,
             no_template: running.no_template.clone(),
+            refused: running.refused(),
         }
     }
 
@@ -347,9 +364,11 @@ impl Outcome {
             exit_code: status.exit_code,
             timed_out: status.timed_out,
             duration_ms: milliseconds(status.duration),
+            network_policy: request.network.policy,
             execution_mode: ran_on.capabilities.execution_mode,
             engine: ran_on.capabilities.engine,
             start: ran_on.is_isolated().then_some(ran_on.start),
+            refused_destinations: ran_on.refused,
             cold_start_reason: ran_on.no_template.map(|unusable| unusable.to_string()),
             fallback_reason: ran_on.fallback,
             cleanup: Cleanup { deleted: true, reason: "post_exec_cleanup", vm_id },

@@ -1,6 +1,7 @@
 //! From a request to a guest that is ready for a command.
 
 use crate::engine::blocking;
+use crate::network::{NetworkPlan, NetworkRules, RefusedDestination, RunningNetwork};
 use crate::template::{self, Template, TemplateKey, TemplatePolicy, TemplateStore, Unusable};
 use crate::vm::VmId;
 use crate::vm::directory::VmDirectory;
@@ -91,6 +92,8 @@ pub(crate) struct MachinePlan {
     pub(crate) seed: Option<PathBuf>,
     /// What is locked as long as the machine runs.
     pub(crate) lock: Option<Arc<OwnedFd>>,
+    /// Its network, if it is to have one.
+    pub(crate) network: Option<NetworkPlan>,
 }
 
 impl MachinePlan {
@@ -102,7 +105,14 @@ impl MachinePlan {
             disk: None,
             seed: None,
             lock: None,
+            network: None,
         }
+    }
+
+    /// The same machine with a network of its own, where that is what the rules say. What happens is kept with it.
+    pub(crate) fn connected(self, rules: &NetworkRules) -> Self {
+        let network = NetworkPlan { rules: rules.clone(), events: None };
+        Self { network: rules.policy.allows_egress().then_some(network), ..self }
     }
 }
 
@@ -119,6 +129,8 @@ pub enum StartKind {
 /// A machine whose agent has answered and that has its identity and its root.
 pub(crate) struct Running {
     pub(crate) guest: Guest,
+    /// Its network, where it has one.
+    pub(crate) network: Option<RunningNetwork>,
     pub(crate) machine: Box<dyn Machine>,
     pub(crate) capabilities: Capabilities,
     pub(crate) fallback: Option<String>,
@@ -140,8 +152,14 @@ impl StartKind {
 }
 
 impl Running {
+    /// What its guest was refused so far, where that is kept with it.
+    pub(crate) fn refused(&self) -> Vec<RefusedDestination> {
+        self.network.as_ref().map(RunningNetwork::refused).unwrap_or_default()
+    }
+
     /// Ends the machine at once; returns when its VMM is gone.
     pub(crate) async fn end(self) {
+        drop(self.network);
         drop(self.guest);
         self.machine.kill().await;
     }
@@ -197,6 +215,12 @@ impl Prepared {
     /// Digest of the environment's image; `None` when commands run on the host.
     pub(crate) fn image_digest(&self) -> Option<&str> {
         Some(self.guest.as_ref()?.digest.as_str())
+    }
+
+    /// Fails where the rules could not be kept: on the host, whose network is what it is.
+    pub(crate) fn require_network(&self, rules: &NetworkRules) -> Result<(), PyroError> {
+        let can_be_ignored = !rules.policy.allows_publishing() && rules.allow_hosts.is_empty();
+        if self.guest.is_some() || can_be_ignored { Ok(()) } else { Err(PyroError::NetworkNeedsGuest) }
     }
 
     /// The key of the template that machines start from; `None` when they do not start from any.
@@ -280,9 +304,14 @@ impl Prepared {
             guest.set_clock().await
         };
         configured.await.map_err(|error| error.with_console(machine.as_ref()))?;
+        let network = match &plan.network {
+            Some(network) if self.guest.is_some() => Some(network.start(&guest).await?),
+            // What runs on the host has its network.
+            _ => None,
+        };
         let timings = StartTimings { launch, boot, configure: configuring.elapsed() };
         let (capabilities, fallback) = (self.engine.capabilities(), self.fallback.clone());
-        Ok(Running { guest, machine, capabilities, fallback, timings, start, no_template: None })
+        Ok(Running { guest, network, machine, capabilities, fallback, timings, start, no_template: None })
     }
 
     /// Starts the VMM of a machine. Tells how long that took, without the disk.

@@ -4,6 +4,7 @@ use super::output::{MAX_CAPTURED_BYTES, OutputMode};
 use super::run::execute;
 use super::start::{MachinePlan, Prepared, Running, Shape, StartKind};
 use super::{VmDirectory, VmId};
+use crate::network::{NetworkRules, RefusedDestination};
 use crate::{Pyro, PyroError};
 use pyro_vmm::{Guest, Start};
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ pub struct Throwaway {
     pyro: Pyro,
     shape: Shape,
     prepared: Prepared,
+    network: NetworkRules,
     id: VmId,
     // Ends before its directory is removed.
     running: Running,
@@ -32,15 +34,20 @@ impl Throwaway {
     ) -> Result<Self, PyroError> {
         let shape = Shape::new(environment, vcpu_count, mem_mib, false)?;
         let prepared = pyro.prepare_start(&shape).await?;
-        Self::of(pyro, shape, prepared).await
+        Self::of(pyro, shape, prepared, NetworkRules::default()).await
     }
 
-    pub(crate) async fn of(pyro: &Pyro, shape: Shape, prepared: Prepared) -> Result<Self, PyroError> {
+    pub(crate) async fn of(
+        pyro: &Pyro,
+        shape: Shape,
+        prepared: Prepared,
+        network: NetworkRules,
+    ) -> Result<Self, PyroError> {
         let id = VmId::random()?;
         let directory = pyro.vm_directory(&id).await?;
-        let running =
-            prepared.start(&MachinePlan::throwaway(&id, &directory), &shape, pyro.progress()).await?;
-        Ok(Self { pyro: pyro.clone(), shape, prepared, id, running, directory })
+        let plan = MachinePlan::throwaway(&id, &directory).connected(&network);
+        let running = prepared.start(&plan, &shape, pyro.progress()).await?;
+        Ok(Self { pyro: pyro.clone(), shape, prepared, network, id, running, directory })
     }
 
     /// Runs a command and returns its exit code and standard output.
@@ -54,7 +61,7 @@ impl Throwaway {
     /// Replaces the whole machine by a new one with an empty disk.
     pub async fn reset(&mut self) -> Result<(), PyroError> {
         self.running.machine.kill().await;
-        let plan = MachinePlan::throwaway(&self.id, &self.directory);
+        let plan = MachinePlan::throwaway(&self.id, &self.directory).connected(&self.network);
         self.running = self.prepared.start(&plan, &self.shape, self.pyro.progress()).await?;
         Ok(())
     }
@@ -62,6 +69,11 @@ impl Throwaway {
     /// Ends the machine and removes its files.
     pub async fn delete(self) {
         self.running.end().await;
+    }
+
+    /// What it was refused since it came up.
+    pub(crate) fn refused(&self) -> Vec<RefusedDestination> {
+        self.running.refused()
     }
 
     /// How it came up, the last time.

@@ -92,6 +92,7 @@ impl Pyro {
         let shape = Shape::new(&environment, vcpu_count, mem_mib, allow_host_compat)?;
         self.sweep().await?;
         let prepared = self.prepare_start(&shape).await?;
+        prepared.require_network(&request.network)?;
         self.progress().phase("create");
         let origin = Origin {
             environment,

@@ -22,6 +22,7 @@ mod lifecycle;
 mod list;
 mod logs;
 mod names;
+mod network;
 mod patch;
 mod reset;
 mod seed;
@@ -46,6 +47,7 @@ pub use lifecycle::WorkspaceDeleted;
 pub use list::{WorkspaceList, WorkspaceListEntry};
 pub use logs::{CommandState, LogEntry, WorkspaceLogs};
 pub use names::{SnapshotName, WorkspaceId, WorkspacePath};
+pub use network::WorkspaceNetwork;
 pub use patch::{PatchedFile, WorkspacePatched};
 pub use reset::{WorkspaceReset, WorkspaceResetResult};
 pub use services::{

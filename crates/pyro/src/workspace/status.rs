@@ -1,13 +1,16 @@
 //! A workspace, as it stands.
 
 use super::{SnapshotName, WorkspaceError, WorkspaceId, supervisor};
-use crate::network::NetworkPolicy;
+use crate::network::{NamePattern, NetworkPolicy, RefusedDestination};
 use crate::store::{CommandEntry, Record, ServiceCounts, SnapshotRow, WorkspaceState};
 use crate::vm::StartKind;
 use crate::{Pyro, PyroError};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+/// Most refused destinations that are shown.
+const SHOWN_REFUSALS: usize = 20;
 
 /// How `/workspace` began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +68,12 @@ pub struct WorkspaceStatus {
     pub mem_mib: u32,
     /// What its guest may reach.
     pub network_policy: NetworkPolicy,
+    /// The only names that it may reach; empty for every name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow_hosts: Vec<NamePattern>,
+    /// What it was refused since the last reset, what was refused last first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused_destinations: Vec<RefusedDestination>,
     /// How commands are run.
     pub execution_mode: String,
     /// Name of the engine.
@@ -139,7 +148,11 @@ impl Pyro {
             })
             .await?;
         let services = self.count_services(&record).await?;
-        Ok(status(record, guest_responsive, (commands, services), snapshots))
+        let refused = self.refused_destinations(&record).await?;
+        let mut status = status(record, guest_responsive, (commands, services), snapshots);
+        status.refused_destinations = refused;
+        status.refused_destinations.truncate(SHOWN_REFUSALS);
+        Ok(status)
     }
 }
 
@@ -164,6 +177,8 @@ fn status(
         vcpu_count: record.origin.vcpu_count,
         mem_mib: record.origin.mem_mib,
         network_policy: record.origin.network_policy,
+        allow_hosts: record.origin.allow_hosts,
+        refused_destinations: Vec::new(),
         execution_mode,
         engine: started.as_ref().map(|started| started.engine.clone()),
         start: started.as_ref().and_then(|started| started.start),

@@ -3,6 +3,7 @@
 use super::diff::DiffSummary;
 use super::logs::{CommandState, LogEntry, log_entry};
 use super::{WorkspaceId, WorkspaceStatus};
+use crate::network::{NetworkPolicy, RefusedDestination};
 use crate::store::{CommandEntry, Event, WorkspaceState};
 use crate::{Pyro, PyroError};
 use jiff::Timestamp;
@@ -37,6 +38,10 @@ pub struct WorkspaceSummary {
     pub changes: SummaryChanges,
     /// Services.
     pub services: SummaryServices,
+    /// What its guest may reach.
+    pub network_policy: NetworkPolicy,
+    /// What its guest was refused, what was refused last first.
+    pub refused_destinations: Vec<RefusedDestination>,
     /// What left the workspace.
     pub artifacts: SummaryArtifacts,
     /// Snapshots.
@@ -207,6 +212,8 @@ fn summarize(
         edits: SummaryEdits::default(),
         changes,
         services: SummaryServices { total: status.service_count, running: status.running_service_count },
+        network_policy: status.network_policy,
+        refused_destinations: status.refused_destinations,
         artifacts: SummaryArtifacts::default(),
         snapshots: SummarySnapshots::default(),
         outcome: String::new(),

@@ -62,7 +62,7 @@ pub(super) const LOADER: &str = "ld-linux-x86-64.so.2";
 pub(super) const IMPLICIT_LIBRARIES: &[&str] = &[LOADER, "libgcc_s.so.1"];
 
 /// Modules the guest needs to reach its root; those built into the kernel are skipped, their dependencies added.
-pub(super) const BOOT_MODULES: &[&str] = &["virtio_mmio", "virtio_blk", "overlay", "erofs", "ext4"];
+pub(super) const BOOT_MODULES: &[&str] = &["virtio_mmio", "virtio_blk", "overlay", "erofs", "ext4", "tun"];
 
 pub(super) const MANIFEST: &str = "manifest.json";
 pub(super) const VMLINUX: &str = "kernel/vmlinux";

@@ -46,6 +46,13 @@ pub struct FetchOptions {
     pub snapshot: Option<SnapshotTime>,
 }
 
+impl FetchOptions {
+    /// The mirror that these options, the environment and the host's apt say.
+    pub fn mirror(&self) -> Result<Mirror, DebianError> {
+        Mirror::select(self.snapshot.as_ref(), &env_vars::process, Path::new("/etc/apt"))
+    }
+}
+
 /// Downloads from one mirror into the cache.
 pub struct Fetcher {
     agent: Agent,
@@ -63,8 +70,7 @@ impl Fetcher {
         options: &FetchOptions,
         progress: Arc<dyn Progress>,
     ) -> Result<Self, DebianError> {
-        let mirror = Mirror::select(options.snapshot.as_ref(), &env_vars::process, Path::new("/etc/apt"))?;
-        Self::with_parts(mirror, Keyring::debian()?, dirs.debian(), Patience::default(), progress)
+        Self::with_parts(options.mirror()?, Keyring::debian()?, dirs.debian(), Patience::default(), progress)
     }
 
     pub(crate) fn with_parts(

@@ -145,6 +145,20 @@ impl Mirror {
         format!("{}/{path}", self.base)
     }
 
+    /// Its host, and the port that it is reached at.
+    pub fn place(&self) -> (String, u16) {
+        let url = without_credentials(&self.base);
+        let (scheme, rest) = url.split_once("://").unwrap_or_default();
+        let authority = rest.split('/').next().unwrap_or_default();
+        let usual = if scheme == "https" { 443 } else { 80 };
+        // The last colon of an address in brackets is not the one before a port.
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port.parse().unwrap_or(usual)),
+            _ => (authority, usual),
+        };
+        (host.trim_matches(['[', ']']).to_owned(), port)
+    }
+
     /// The URL paths are below.
     pub fn base(&self) -> &str {
         &self.base

@@ -18,6 +18,7 @@ mod services;
 mod shells;
 mod stream;
 mod transfer;
+mod tunnel;
 mod untrusted;
 
 pub use connect::MAX_OPEN_CALLS;
@@ -28,6 +29,7 @@ pub use freeze::Frozen;
 pub use services::{Readiness, ServiceOutput, ServiceRequest, ServiceState, ServiceStatus, StartingService};
 pub use shells::{ShellOutput, ShellRequest, ShellState, ShellWait, TerminalSize};
 pub use transfer::{ArchiveOwner, PackCall, Transferred, UnpackCall};
+pub use tunnel::{TunnelInput, TunnelOutput, TunnelRequest, TunnelSubnet};
 pub use untrusted::FileKind;
 
 use crate::{Machine, VmmError};
@@ -318,6 +320,12 @@ impl Guest {
     /// Ends a service: TERM to its process group, KILL for what is left after `grace`.
     pub async fn stop_service(&self, name: &str, grace: Duration) -> Result<ServiceState, VmmError> {
         services::stop(&self.streams, name, grace).await
+    }
+
+    /// Gives the guest a network, whose packets are carried for as long as what is returned is held. Legal once configured; one
+    /// at a time.
+    pub async fn tunnel(&self, request: TunnelRequest) -> Result<(TunnelOutput, TunnelInput), VmmError> {
+        tunnel::open(&self.streams, request).await
     }
 
     /// Flushes the guest's file systems to its disks.

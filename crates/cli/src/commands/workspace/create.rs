@@ -1,10 +1,10 @@
 //! `pyro workspace create`.
 
 use super::status::{expiry, seed, standing};
-use crate::input;
+use crate::input::{self, AllowedHosts};
 use crate::printer::{Printer, talk, write_out};
 use anyhow::Result;
-use pyro::network::{NamePattern, NetworkPolicy, NetworkRules};
+use pyro::network::{NetworkPolicy, NetworkRules};
 use pyro::vm::{DEFAULT_MEM_MIB, DEFAULT_VCPU_COUNT};
 use pyro::workspace::{CreateWorkspace, DEFAULT_WORKSPACE_TTL_SECONDS, WorkspaceStatus};
 use std::path::PathBuf;
@@ -29,9 +29,8 @@ pub struct Arguments {
     /// Network policy: off, egress, or egress+published-ports
     #[arg(long, value_name = "POLICY", default_value = NetworkPolicy::Off.as_str())]
     network_policy: NetworkPolicy,
-    /// Let the guest reach only hosts of this name, or, with `*.` before it, below it; may be given several times
-    #[arg(long = "allow-host", value_name = "PATTERN")]
-    allow_hosts: Vec<NamePattern>,
+    #[command(flatten)]
+    allowed: AllowedHosts,
     /// Where no guest can run, run on this host instead, WITHOUT ANY ISOLATION
     #[arg(long)]
     allow_host_compat: bool,
@@ -58,7 +57,10 @@ pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
         vcpu_count: arguments.vcpu_count,
         mem_mib: arguments.mem_mib,
         ttl_seconds: arguments.ttl_seconds,
-        network: NetworkRules { policy: arguments.network_policy, allow_hosts: arguments.allow_hosts },
+        network: NetworkRules {
+            policy: arguments.network_policy,
+            allow_hosts: arguments.allowed.allow_hosts,
+        },
         allow_host_compat: arguments.allow_host_compat,
         seed_path: arguments.seed_path,
         name: arguments.name,

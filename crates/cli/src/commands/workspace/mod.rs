@@ -8,6 +8,7 @@ mod export;
 mod file;
 mod list;
 mod logs;
+mod network;
 mod patch;
 mod reset;
 mod service;
@@ -54,6 +55,7 @@ enum Command {
     Snapshot(snapshot::Arguments),
     Reset(reset::Arguments),
     Logs(logs::Arguments),
+    Network(network::Arguments),
     Summary(summary::Arguments),
     Stop(stop::Arguments),
     Start(start::Arguments),
@@ -78,6 +80,7 @@ impl Arguments {
             Command::Snapshot(arguments) => arguments.json(),
             Command::Reset(arguments) => arguments.json,
             Command::Logs(arguments) => arguments.json,
+            Command::Network(arguments) => arguments.json,
             Command::Summary(arguments) => arguments.json,
             Command::Stop(arguments) => arguments.json,
             Command::Start(arguments) => arguments.json,
@@ -108,6 +111,7 @@ pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
         Command::Snapshot(arguments) => snapshot::run(arguments, printer).await,
         Command::Reset(arguments) => reset::run(arguments, printer).await,
         Command::Logs(arguments) => logs::run(arguments, printer).await,
+        Command::Network(arguments) => network::run(arguments, printer).await,
         Command::Summary(arguments) => summary::run(arguments, printer).await,
         Command::Stop(arguments) => stop::run(arguments, printer).await,
         Command::Start(arguments) => start::run(arguments, printer).await,

@@ -1,6 +1,6 @@
 //! `pyro workspace status`, and how a workspace reads in the results of other commands.
 
-use crate::human::{ago, count, size, until, visible};
+use crate::human::{self, ago, count, size, until, visible};
 use crate::input;
 use crate::printer::Printer;
 use anyhow::Result;
@@ -61,6 +61,10 @@ pub fn text(status: &WorkspaceStatus) -> String {
         lines
             .push(format!("services:    {}, {} running", status.service_count, status.running_service_count));
     }
+    if !status.allow_hosts.is_empty() {
+        lines.push(format!("allowed:     {}", human::list(&status.allow_hosts)));
+    }
+    lines.extend(status.refused_destinations.iter().map(|it| format!("refused:     {}", human::refused(it))));
     lines.join("\n") + "\n"
 }
 

@@ -33,6 +33,7 @@ fn text(summary: &WorkspaceSummary) -> String {
         ("Edits", edits(summary)),
         ("Changes against the baseline", changes(&summary.changes)),
         ("Services", services(summary)),
+        ("Refused by the network policy", refused(summary)),
         ("Exports", exports(summary)),
         ("Snapshots", snapshots(summary)),
     ];
@@ -131,6 +132,14 @@ fn services(summary: &WorkspaceSummary) -> Vec<String> {
             summary.services.running
         )],
     }
+}
+
+fn refused(summary: &WorkspaceSummary) -> Vec<String> {
+    summary
+        .refused_destinations
+        .iter()
+        .map(|it| format!("- {}: {}, {}", code(&it.place()), it.reason, count(it.count, "time", "times")))
+        .collect()
 }
 
 fn exports(summary: &WorkspaceSummary) -> Vec<String> {

@@ -8,6 +8,7 @@ mod expiry;
 mod files;
 mod hostile_guest;
 mod lifecycle;
+mod network;
 mod patches;
 mod recipes;
 mod refusals;

@@ -3,6 +3,7 @@
 use super::messages::{receive, send};
 use super::{Control, ControlAnswer, Order, Report};
 use crate::engine::blocking;
+use crate::network::NetworkState;
 use crate::store::Started;
 use crate::workspace::{WorkspaceDirectory, WorkspaceError, WorkspaceId};
 use crate::{Pyro, PyroError};
@@ -85,6 +86,12 @@ pub(crate) async fn is_responsive(directory: &WorkspaceDirectory) -> Option<bool
     // The supervisor needs a moment beyond the guest's.
     let asked = control(directory, Control::Ping, PING_PATIENCE * 2).await;
     asked.ok().map(|answer| answer.orderly)
+}
+
+/// The guest's network; what it did so far is in the store when this returns. `None` where the guest has none, or the supervisor
+/// does not answer.
+pub(crate) async fn network(directory: &WorkspaceDirectory) -> Option<NetworkState> {
+    control(directory, Control::Network, PING_PATIENCE).await.ok()?.network
 }
 
 /// Ends the guest in an orderly way, or, where it does not end, at once. Tells which.

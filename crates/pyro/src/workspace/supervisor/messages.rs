@@ -1,5 +1,6 @@
 //! What a supervisor and its clients say to each other: one JSON document a line.
 
+use crate::network::NetworkState;
 use crate::store::Started;
 use crate::template::TemplatePolicy;
 use crate::workspace::WorkspaceId;
@@ -37,6 +38,8 @@ pub(crate) enum Report {
 pub(crate) enum Control {
     /// Ask the guest whether it is there.
     Ping,
+    /// Record what the guest's network did so far, and tell what went through it.
+    Network,
     /// End the guest in an orderly way; what it wrote is on its disk.
     Stop,
     /// End at once, with the guest.
@@ -48,6 +51,8 @@ pub(crate) enum Control {
 pub(crate) struct ControlAnswer {
     /// The guest answered (ping), or ended by itself (stop).
     pub(crate) orderly: bool,
+    /// The guest's network, where it has one (network).
+    pub(crate) network: Option<NetworkState>,
 }
 
 /// Writes one line.

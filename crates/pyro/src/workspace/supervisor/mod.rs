@@ -15,9 +15,10 @@
 mod client;
 mod footprint;
 mod messages;
+mod network;
 mod relay;
 mod serve;
 
-pub(crate) use client::{Starting, end, is_responsive, kill, stop};
+pub(crate) use client::{Starting, end, is_responsive, kill, network, stop};
 pub(super) use messages::{Control, ControlAnswer, Order, Report};
 pub use serve::supervise;

@@ -1,9 +1,11 @@
 //! The supervisor's own side.
 
 use super::messages::{receive, send};
+use super::network::{Flush, record as record_network};
 use super::relay::{listen, relay};
 use super::{Control, ControlAnswer, Order, Report};
 use crate::engine::blocking;
+use crate::network::{EVENT_QUEUE, NetEvent, NetworkPlan};
 use crate::store::{Record, Started, WorkspaceState};
 use crate::template::TemplatePolicy;
 use crate::vm::{MachinePlan, Running, Shape};
@@ -24,7 +26,7 @@ use tokio::io::{AsyncReadExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 /// How long the supervisor before may take to let go.
@@ -35,6 +37,8 @@ const PING_DEADLINE: Duration = Duration::from_secs(2);
 const GRACE: Duration = Duration::from_secs(3);
 /// How long a guest may take to flush its disks and power off.
 const POWER_OFF_DEADLINE: Duration = Duration::from_mins(1);
+/// How long recording what the network did may take.
+const FLUSH_DEADLINE: Duration = Duration::from_secs(5);
 /// The clock may be set, or the host be asleep: the time is looked at so often.
 const LONGEST_NAP: Duration = Duration::from_secs(30);
 /// Until a connection that could not be accepted is tried again.
@@ -120,6 +124,8 @@ struct Supervisor {
     running: Option<Running>,
     guests: watch::Sender<Option<Guest>>,
     control: UnixListener,
+    /// Has what the guest's network did recorded.
+    flushes: mpsc::Sender<Flush>,
     /// Held to the last moment.
     _alive: FileLock,
 }
@@ -138,7 +144,8 @@ impl Supervisor {
         tokio::spawn(relay(listen(&directory.guest_socket())?, at_present));
         let control = listen(&directory.control_socket())?;
         let lock = alive.share().map_err(FsError::on("share the lock of", directory.alive_file()))?;
-        let machine = pyro.start_workspace_machine(&record, &directory, Arc::new(lock));
+        let (events, happened) = mpsc::channel(EVENT_QUEUE);
+        let machine = pyro.start_workspace_machine(&record, &directory, Arc::new(lock), events);
         let (running, shape) = machine.await?;
         // Whoever reads that it runs is to reach it.
         guests.send_replace(Some(running.guest.clone()));
@@ -151,11 +158,22 @@ impl Supervisor {
         let (id, how) = (record.id.clone(), started.clone());
         let generation = pyro.transact(move |store| Record::set_started(store, &id, state, &how)).await?;
         let generation = generation.ok_or(WorkspaceError::Unknown { id: record.id.clone(), near: vec![] })?;
+        let (flushes, to_flush) = mpsc::channel(1);
+        tokio::spawn(record_network(pyro.clone(), (record.id.clone(), generation), happened, to_flush));
         let running = Some(running);
-        Ok((
-            Self { pyro, record, shape, directory, generation, running, guests, control, _alive: alive },
-            started,
-        ))
+        let supervisor = Self {
+            pyro,
+            record,
+            shape,
+            directory,
+            generation,
+            running,
+            guests,
+            control,
+            flushes,
+            _alive: alive,
+        };
+        Ok((supervisor, started))
     }
 
     async fn serve(mut self) -> Result<(), PyroError> {
@@ -230,7 +248,17 @@ impl Supervisor {
                         None => false,
                     };
                     // Whoever does not wait for the answer does not need it.
-                    let _unheard = send(&mut client, &ControlAnswer { orderly }).await;
+                    let _unheard = send(&mut client, &ControlAnswer { orderly, network: None }).await;
+                });
+                return Ok(false);
+            }
+            Control::Network => {
+                let network =
+                    self.running.as_ref().and_then(|running| Some(running.network.as_ref()?.state()));
+                let flushes = self.flushes.clone();
+                tokio::spawn(async move {
+                    let orderly = flush(&flushes).await;
+                    let _unheard = send(&mut client, &ControlAnswer { orderly, network }).await;
                 });
                 return Ok(false);
             }
@@ -244,7 +272,7 @@ impl Supervisor {
             self.remove_sockets();
         }
         // Whoever does not wait for the answer does not need it.
-        let _unheard = send(&mut client, &ControlAnswer { orderly }).await;
+        let _unheard = send(&mut client, &ControlAnswer { orderly, network: None }).await;
         Ok(said == Control::End)
     }
 
@@ -266,6 +294,7 @@ impl Supervisor {
     async fn end_machine(&mut self) {
         self.guests.send_replace(None);
         if let Some(running) = self.running.take() {
+            flush(&self.flushes).await;
             running.end().await;
         }
     }
@@ -306,6 +335,13 @@ impl Supervisor {
     }
 }
 
+/// Has what the guest's network did so far recorded; returns whether it is.
+async fn flush(flushes: &mpsc::Sender<Flush>) -> bool {
+    let (flush, flushed) = oneshot::channel();
+    flushes.send(flush).await.is_ok()
+        && timeout(FLUSH_DEADLINE, flushed).await.is_ok_and(|flushed| flushed.is_ok())
+}
+
 fn pyro(dirs: pyro_runtime::Dirs, templates: TemplatePolicy) -> Pyro {
     let program = std::env::current_exe().ok();
     let (progress, source) = (Arc::new(Silent), FetchOptions::default());
@@ -340,6 +376,7 @@ impl Pyro {
         record: &Record,
         directory: &WorkspaceDirectory,
         lock: Arc<OwnedFd>,
+        events: mpsc::Sender<NetEvent>,
     ) -> Result<(Running, Shape), PyroError> {
         let origin = &record.origin;
         let shape = Shape::new(
@@ -365,7 +402,10 @@ impl Pyro {
         // There is a supervisor until the last one who writes to the disk is gone.
         let lock = Some(lock);
         let seed = (is_guest && origin.seed.mode != SeedMode::Empty).then(|| directory.seed());
-        let plan = MachinePlan { name: record.id.to_string(), directory: machine, disk, seed, lock };
+        let rules = origin.network();
+        let network =
+            (is_guest && rules.policy.allows_egress()).then_some(NetworkPlan { rules, events: Some(events) });
+        let plan = MachinePlan { name: record.id.to_string(), directory: machine, disk, seed, lock, network };
         let running = prepared.start(&plan, &shape, self.progress()).await?;
         Ok((running, shape))
     }

@@ -1,0 +1,60 @@
+//! Records what a guest's network does, a batch at a time.
+
+use crate::Pyro;
+use crate::network::NetEvent;
+use crate::store::add_network_events;
+use crate::workspace::WorkspaceId;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
+
+/// How long events are gathered before they are recorded.
+const GATHERING: Duration = Duration::from_millis(250);
+/// Events that are recorded together at most.
+const BATCH: usize = 256;
+
+/// Asks the recorder to record what it has; it answers when that is done.
+pub(super) type Flush = oneshot::Sender<()>;
+
+/// Records `events` of the guest of that generation until their senders are gone.
+pub(super) async fn record(
+    pyro: Pyro,
+    (id, generation): (WorkspaceId, i64),
+    mut events: mpsc::Receiver<NetEvent>,
+    mut flushes: mpsc::Receiver<Flush>,
+) {
+    let mut gathered = Vec::new();
+    loop {
+        let mut flushed = None;
+        tokio::select! {
+            biased;
+            count = events.recv_many(&mut gathered, BATCH) => match count {
+                0 => return,
+                _ if gathered.len() < BATCH => {
+                    // More may follow at once; whoever asks does not wait for it.
+                    tokio::select! {
+                        () = sleep(GATHERING) => {}
+                        flush = flushes.recv() => flushed = flush,
+                    }
+                    while gathered.len() < 2 * BATCH && let Ok(event) = events.try_recv() {
+                        gathered.push(event);
+                    }
+                }
+                _ => {}
+            },
+            flush = flushes.recv() => match flush {
+                Some(_) => flushed = flush,
+                None => return,
+            },
+        }
+        let (id, batch) = (id.clone(), std::mem::take(&mut gathered));
+        if !batch.is_empty() {
+            // What cannot be recorded is lost; the counters have it.
+            let _lost = pyro.transact(move |store| add_network_events(store, &id, generation, &batch)).await;
+        }
+        if let Some(flushed) = flushed {
+            // Whoever does not wait does not need it.
+            let _unheard = flushed.send(());
+        }
+    }
+}
