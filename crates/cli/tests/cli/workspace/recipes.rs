@@ -1,21 +1,26 @@
-//! The recipes of the documentation that need no terminal, each by the binary and by the SDK.
+//! The recipes of the documentation, each by the binary and by the SDK.
 
 use super::{drives_terminal, text};
 use crate::sdk::{block_on, of};
 use crate::{DEBIAN, SUITE};
 use pyro::workspace::{
-    CreateWorkspace, SnapshotName, WorkspaceExec, WorkspaceExportRequest, WorkspaceId, WorkspacePath,
+    CreateWorkspace, OpenShell, ReadShell, ServiceReadiness, ShellId, SnapshotName, StartService,
+    WorkspaceExec, WorkspaceExportRequest, WorkspaceId, WorkspacePath,
 };
 use pyro::{OutputMode, PrepareRequest, Pyro};
-use pyro_testkit::{Home, Value, json};
+use pyro_testkit::{Home, Value, json, poll_until};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// No shell takes so long to print a file.
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// One of the ways to use workspaces. Every result is a document of the same shape.
 trait Face {
     fn prepare(&self) -> Value;
-    fn create(&self, seed: &Path, name: &str, label: (&str, &str)) -> String;
+    fn create_in(&self, environment: &str, seed: &Path, name: &str, label: (&str, &str)) -> String;
     /// Exit code and outputs of a script.
     fn exec(&self, id: &str, script: &str) -> (i64, String);
     fn read(&self, id: &str, path: &str) -> String;
@@ -28,6 +33,19 @@ trait Face {
     fn summary(&self, id: &str) -> Value;
     fn list(&self) -> Value;
     fn delete(&self, id: &str);
+    /// Starts a service that is ready when it answers a GET of `url`.
+    fn start_service(&self, id: &str, name: &str, url: &str, command: &[&str]) -> Value;
+    fn service_logs(&self, id: &str, name: &str) -> Value;
+    fn stop_service(&self, id: &str, name: &str) -> Value;
+    fn open_shell(&self, id: &str) -> String;
+    fn write_shell(&self, id: &str, shell: &str, line: &str);
+    /// What a person sees once the shell has been quiet for a moment.
+    fn read_shell(&self, id: &str, shell: &str) -> String;
+    fn close_shell(&self, id: &str, shell: &str);
+
+    fn create(&self, seed: &Path, name: &str, label: (&str, &str)) -> String {
+        self.create_in(DEBIAN, seed, name, label)
+    }
 }
 
 struct Binary<'a>(&'a Home);
@@ -43,9 +61,9 @@ impl Face for Binary<'_> {
         self.0.pyro(["prepare", DEBIAN, "--json"]).run().expect(0).json()
     }
 
-    fn create(&self, seed: &Path, name: &str, (key, value): (&str, &str)) -> String {
+    fn create_in(&self, environment: &str, seed: &Path, name: &str, (key, value): (&str, &str)) -> String {
         let label = format!("{key}={value}");
-        let flags = ["create", DEBIAN, "--seed-path", text(seed), "--name", name, "--label", &label];
+        let flags = ["create", environment, "--seed-path", text(seed), "--name", name, "--label", &label];
         let created = self.json(&flags);
         assert_eq!((&created["name"], &created["labels"][key]), (&json!(name), &json!(value)));
         created["workspace_id"].as_str().unwrap().to_owned()
@@ -96,6 +114,37 @@ impl Face for Binary<'_> {
     fn delete(&self, id: &str) {
         self.json(&["delete", id]);
     }
+
+    fn start_service(&self, id: &str, name: &str, url: &str, command: &[&str]) -> Value {
+        let flags =
+            ["service", "start", id, name, "--ready-http", url, "--ready-interval-ms", "100", "--json", "--"];
+        self.0.pyro(["workspace"]).args(flags).args(command).run().expect(0).json()
+    }
+
+    fn service_logs(&self, id: &str, name: &str) -> Value {
+        self.json(&["service", "logs", id, name])
+    }
+
+    fn stop_service(&self, id: &str, name: &str) -> Value {
+        self.json(&["service", "stop", id, name])
+    }
+
+    fn open_shell(&self, id: &str) -> String {
+        self.json(&["shell", "open", id])["shell_id"].as_str().unwrap().to_owned()
+    }
+
+    fn write_shell(&self, id: &str, shell: &str, line: &str) {
+        self.json(&["shell", "write", id, shell, "--input", line]);
+    }
+
+    fn read_shell(&self, id: &str, shell: &str) -> String {
+        let read = self.json(&["shell", "read", id, shell, "--plain", "--wait-for-idle-ms", "100"]);
+        read["output"].as_str().unwrap().to_owned()
+    }
+
+    fn close_shell(&self, id: &str, shell: &str) {
+        self.json(&["shell", "close", id, shell]);
+    }
 }
 
 struct Sdk(Pyro);
@@ -109,12 +158,12 @@ impl Face for Sdk {
         })))
     }
 
-    fn create(&self, seed: &Path, name: &str, (key, value): (&str, &str)) -> String {
+    fn create_in(&self, environment: &str, seed: &Path, name: &str, (key, value): (&str, &str)) -> String {
         let request = CreateWorkspace {
             seed_path: Some(seed.to_owned()),
             name: Some(name.to_owned()),
             labels: BTreeMap::from([(key.to_owned(), value.to_owned())]),
-            ..CreateWorkspace::new(DEBIAN)
+            ..CreateWorkspace::new(environment)
         };
         block_on(self.0.create_workspace(request)).unwrap().workspace_id.to_string()
     }
@@ -165,6 +214,39 @@ impl Face for Sdk {
     fn delete(&self, id: &str) {
         document(block_on(self.0.delete_workspace(&known(id))));
     }
+
+    fn start_service(&self, id: &str, name: &str, url: &str, command: &[&str]) -> Value {
+        let command = command.iter().map(ToString::to_string).collect();
+        let readiness = Some(ServiceReadiness::Http(url.to_owned()));
+        let request = StartService { readiness, ready_interval_ms: 100, ..StartService::new(name, command) };
+        document(block_on(self.0.start_service(&known(id), request)))
+    }
+
+    fn service_logs(&self, id: &str, name: &str) -> Value {
+        document(block_on(self.0.logs_service(&known(id), name, None)))
+    }
+
+    fn stop_service(&self, id: &str, name: &str) -> Value {
+        document(block_on(self.0.stop_service(&known(id), name)))
+    }
+
+    fn open_shell(&self, id: &str) -> String {
+        block_on(self.0.open_shell(&known(id), OpenShell::default())).unwrap().shell_id.to_string()
+    }
+
+    fn write_shell(&self, id: &str, shell: &str, line: &str) {
+        let typed = format!("{line}\n");
+        document(block_on(self.0.write_shell(&known(id), &ShellId::parse(shell), typed.as_bytes())));
+    }
+
+    fn read_shell(&self, id: &str, shell: &str) -> String {
+        let request = ReadShell { plain: true, wait_for_idle_ms: Some(100), ..ReadShell::default() };
+        block_on(self.0.read_shell(&known(id), &ShellId::parse(shell), request)).unwrap().output
+    }
+
+    fn close_shell(&self, id: &str, shell: &str) {
+        document(block_on(self.0.close_shell(&known(id), &ShellId::parse(shell))));
+    }
 }
 
 fn document<T: serde::Serialize>(result: Result<T, pyro::PyroError>) -> Value {
@@ -186,10 +268,14 @@ fn outcome(result: &Value) -> (i64, String) {
 
 /// Runs a recipe by each face, in a home each.
 fn by_each_face(recipe: impl Fn(&Home, &dyn Face)) {
-    let home = SUITE.with(DEBIAN);
+    by_each_face_in(DEBIAN, recipe);
+}
+
+fn by_each_face_in(environment: &str, recipe: impl Fn(&Home, &dyn Face)) {
+    let home = SUITE.with(environment);
     recipe(&home, &Binary(&home));
     drop(home);
-    let home = SUITE.with(DEBIAN);
+    let home = SUITE.with(environment);
     recipe(&home, &Sdk(of(&home)));
 }
 
@@ -204,6 +290,7 @@ fn project(home: &Home) -> PathBuf {
     root
 }
 
+const CHECKLIST: &str = "1. sums are right\n2. nothing else has changed\n";
 const TEST: &str = "sh test.sh";
 const FIX: &str = "--- a/src/add.sh\n+++ b/src/add.sh\n@@ -1,3 +1,3 @@\n add() {\n-    echo $(($1 - $2))\n+    echo $(($1 + $2))\n }\n";
 const FAILED: (i64, &str) = (1, "add 2 3 is not 5\n");
@@ -327,10 +414,17 @@ fn the_daily_loop() {
 #[test]
 fn review_and_evaluation() {
     by_each_face(|home, face| {
-        let id = face.create(&project(home), "review", ("recipe", "review-eval"));
+        let seed = project(home);
+        fs::write(seed.join("CHECKLIST"), CHECKLIST).unwrap();
+        let id = face.create(&seed, "review", ("recipe", "review-eval"));
         face.patch(&id, FIX);
         face.exec(&id, "echo tool > /usr/local/bin/tool");
         face.snapshot(&id, "fixed");
+        let shell = face.open_shell(&id);
+        face.write_shell(&id, &shell, "cat CHECKLIST");
+        let seen = || Some(face.read_shell(&id, &shell)).filter(|seen| seen.contains(CHECKLIST));
+        assert!(poll_until(DEADLINE, seen).is_some(), "{}", face.read_shell(&id, &shell));
+        face.close_shell(&id, &shell);
         assert_ends(&face.exec(&id, TEST), PASSED);
         face.exec(&id, "rm -r src /usr/local/bin/tool; echo broken > /etc/broken");
         assert_ne!(face.exec(&id, TEST).0, 0);
@@ -343,12 +437,66 @@ fn review_and_evaluation() {
         let diff = face.diff(&id);
         assert_eq!(diff["summary"]["total"], 2, "relative to the baseline still: {diff:#}");
         let out = home.path().join("reviewed");
-        assert_eq!(face.export(&id, ".", &out)["entry_count"], 5);
+        assert_eq!(face.export(&id, ".", &out)["entry_count"], 6);
         let summary = face.summary(&id);
         assert_eq!((&summary["reset_count"], &summary["snapshots"]["named_count"]), (&json!(1), &json!(1)));
         assert_eq!(summary["snapshots"]["names"], json!(["fixed"]));
         assert_eq!(summary["artifacts"]["exports"][0]["artifact_type"], "directory");
         assert_eq!(summary["commands"]["total"], 2, "since the reset");
+        face.delete(&id);
+    });
+}
+
+/// A project with a web application in Python, whose test does not need it to run.
+fn application(home: &Home) -> PathBuf {
+    let root = home.path().join("application");
+    fs::create_dir(&root).unwrap();
+    let app = r#"import http.server, sys
+
+def answer(path):
+    return {"/health": "ok", "/sum": str(2 + 3)}.get(path)
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = answer(self.path)
+        self.send_response(200 if body else 404)
+        self.end_headers()
+        self.wfile.write((body or "not found").encode())
+
+if __name__ == "__main__":
+    print("serving", flush=True)
+    http.server.ThreadingHTTPServer(("127.0.0.1", 8000), Handler).serve_forever()
+"#;
+    let test = "import app, unittest\n\nclass Answers(unittest.TestCase):\n    def test_sum(self):\n        self.assertEqual(app.answer('/sum'), '5')\n";
+    fs::write(root.join("app.py"), app).unwrap();
+    fs::write(root.join("test_app.py"), test).unwrap();
+    root
+}
+
+#[test]
+fn cold_start_validation() {
+    by_each_face_in("debian:12-build", |home, face| {
+        let label = ("recipe", "cold-start");
+        let id = face.create_in("debian:12-build", &application(home), "cold start", label);
+        let validated = face.exec(&id, "python3 -m unittest 2>&1 | tee report");
+        assert!(validated.0 == 0 && validated.1.ends_with("\nOK\n"), "{validated:?}");
+        let url = "http://127.0.0.1:8000/health";
+        let started = face.start_service(&id, "app", url, &["python3", "app.py"]);
+        assert_eq!((&started["state"], &started["exit_code"]), (&json!("running"), &Value::Null));
+        let probe = "curl -sS http://127.0.0.1:8000/sum | tee -a report; curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:8000/none";
+        assert_ends(&face.exec(&id, probe), (0, "5404"));
+        let logs = face.service_logs(&id, "app");
+        assert_eq!(logs["stdout"], "serving\n");
+        assert!(logs["stderr"].as_str().unwrap().contains("\"GET /sum HTTP/1.1\" 200"), "{logs}");
+        assert_eq!(face.summary(&id)["services"]["running"], 1);
+        let report = home.path().join("report");
+        face.export(&id, "report", &report);
+        assert!(fs::read_to_string(&report).unwrap().ends_with("OK\n5"));
+        assert_eq!(face.stop_service(&id, "app")["state"], "stopped");
+        // What was started is gone after a reset, and the same start works again.
+        face.reset(&id, "baseline");
+        assert_eq!(face.diff(&id)["changed"], false);
+        assert_eq!(face.start_service(&id, "app", url, &["python3", "app.py"])["state"], "running");
         face.delete(&id);
     });
 }
