@@ -1,6 +1,7 @@
 //! The supervisor's own side.
 
 use super::messages::{receive, send};
+use super::publish::Publisher;
 use super::relay::{listen, relay};
 use super::{Control, ControlAnswer, Order, Report};
 use crate::engine::blocking;
@@ -15,6 +16,7 @@ use pyro_runtime::Silent;
 use pyro_runtime::fs::{FsError, create_dir_all, remove_all, set_mode};
 use pyro_runtime::lock::FileLock;
 use pyro_vmm::{Guest, VmmError};
+use serde::Serialize;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdStream;
@@ -119,6 +121,7 @@ struct Supervisor {
     generation: i64,
     running: Option<Running>,
     guests: watch::Sender<Option<Guest>>,
+    publisher: Publisher,
     control: UnixListener,
     /// Held to the last moment.
     _alive: FileLock,
@@ -135,6 +138,8 @@ impl Supervisor {
         let taking = directory.clone();
         let alive = blocking(move || Ok(taking.become_supervisor(TAKE_OVER)?)).await?;
         let (guests, at_present) = watch::channel(None);
+        let may_publish = record.is_guest() && record.origin.network_policy.allows_publishing();
+        let publisher = Publisher::new(at_present.clone(), may_publish);
         tokio::spawn(relay(listen(&directory.guest_socket())?, at_present));
         let control = listen(&directory.control_socket())?;
         let lock = alive.share().map_err(FsError::on("share the lock of", directory.alive_file()))?;
@@ -152,10 +157,19 @@ impl Supervisor {
         let generation = pyro.transact(move |store| Record::set_started(store, &id, state, &how)).await?;
         let generation = generation.ok_or(WorkspaceError::Unknown { id: record.id.clone(), near: vec![] })?;
         let running = Some(running);
-        Ok((
-            Self { pyro, record, shape, directory, generation, running, guests, control, _alive: alive },
-            started,
-        ))
+        let supervisor = Self {
+            pyro,
+            record,
+            shape,
+            directory,
+            generation,
+            running,
+            guests,
+            publisher,
+            control,
+            _alive: alive,
+        };
+        Ok((supervisor, started))
     }
 
     async fn serve(mut self) -> Result<(), PyroError> {
@@ -219,7 +233,7 @@ impl Supervisor {
         let mut client = BufReader::new(client);
         // Clients are pyro's own; one that says nothing must not hold up the others for long.
         let Ok(Ok(said)) = timeout(PING_DEADLINE, receive(&mut client)).await else { return Ok(false) };
-        let orderly = match said {
+        match said {
             Control::Ping => {
                 let guest = self.running.as_ref().map(|running| running.guest.clone());
                 tokio::spawn(async move {
@@ -229,23 +243,32 @@ impl Supervisor {
                         }
                         None => false,
                     };
-                    // Whoever does not wait for the answer does not need it.
-                    let _unheard = send(&mut client, &ControlAnswer { orderly }).await;
+                    tell(client, ControlAnswer { orderly }).await;
                 });
-                return Ok(false);
             }
-            Control::Stop => self.stop(None).await?,
+            Control::Stop => tell(client, ControlAnswer { orderly: self.stop(None).await? }).await,
             Control::End => {
                 self.end_machine().await;
-                true
+                self.remove_sockets();
+                tell(client, ControlAnswer { orderly: true }).await;
+                return Ok(true);
             }
-        };
-        if said == Control::End {
-            self.remove_sockets();
+            Control::Publish { service, ports } => {
+                tokio::spawn(self.publisher.clone().publish(client, service, ports));
+            }
+            Control::Published => {
+                let published = self.publisher.published();
+                tokio::spawn(tell(client, published));
+            }
+            Control::Unpublished { service } => {
+                let publisher = self.publisher.clone();
+                tokio::spawn(async move {
+                    publisher.unpublished(&service).await;
+                    tell(client, ControlAnswer { orderly: true }).await;
+                });
+            }
         }
-        // Whoever does not wait for the answer does not need it.
-        let _unheard = send(&mut client, &ControlAnswer { orderly }).await;
-        Ok(said == Control::End)
+        Ok(false)
     }
 
     /// Ends the guest so that everything it wrote is on its disk. Returns false where it would not, and was killed.
@@ -268,6 +291,7 @@ impl Supervisor {
         if let Some(running) = self.running.take() {
             running.end().await;
         }
+        self.publisher.settled().await;
     }
 
     /// The guest is gone: record it, with the reason where nobody asked for it. Returns false where the record is no longer, or
@@ -304,6 +328,11 @@ impl Supervisor {
             let _left = remove_all(&socket);
         }
     }
+}
+
+async fn tell(mut client: BufReader<UnixStream>, answer: impl Serialize + Sync) {
+    // Whoever does not wait for the answer does not need it.
+    let _unheard = send(&mut client, &answer).await;
 }
 
 fn pyro(dirs: pyro_runtime::Dirs, templates: TemplatePolicy) -> Pyro {
