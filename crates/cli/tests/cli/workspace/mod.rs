@@ -9,6 +9,7 @@ mod files;
 mod hostile_guest;
 mod lifecycle;
 mod patches;
+mod ports;
 mod recipes;
 mod refusals;
 mod services;
