@@ -10,6 +10,7 @@ mod boot;
 mod call;
 mod channel;
 mod configure;
+mod dial;
 mod diff;
 mod exec;
 mod fail;

@@ -22,7 +22,7 @@ use crate::agent::{Agent, Life};
 use crate::call::Call;
 use crate::channel::{Channel, shake_hands};
 use crate::fail::Fail;
-use crate::{archive, configure, diff, exec, files, freeze, services, shells, tunnel};
+use crate::{archive, configure, dial, diff, exec, files, freeze, services, shells, tunnel};
 
 /// How long a new stream may take to send its request.
 const REQUEST_DEADLINE: Duration = Duration::from_mins(1);
@@ -195,7 +195,11 @@ async fn perform(agent: &Rc<Agent>, call: &Call, request: Result<Request, Fail>)
             tunnel::tunnel(agent, call, &request).await?;
             reply::Reply::Done(Done {})
         }
-        Requested::PutSecrets(_) | Requested::Dial(_) | Requested::AwaitService(_) => return Err(unknown()),
+        Requested::AwaitService(request) => {
+            reply::Reply::Services(services::ended(agent, &request.name).await?)
+        }
+        Requested::Dial(request) => reply::Reply::Done(dial::dial(call, request).await?),
+        Requested::PutSecrets(_) => return Err(unknown()),
         Requested::Shutdown(request) => {
             let grace = Duration::from_millis(request.grace_ms);
             return Ok(Answer::PowerOff { grace });

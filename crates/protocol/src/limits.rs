@@ -9,10 +9,10 @@ pub const MAX_FRAME_BYTES: usize = 256 * 1024;
 pub const MAX_CHUNK_BYTES: usize = 64 * 1024;
 
 /// Most streams (calls) open at once on one connection.
-pub const MAX_STREAMS: usize = 256;
+pub const MAX_STREAMS: usize = 512;
 
 /// Upper bound of the receive windows of a connection together, in bytes.
-pub const MAX_CONNECTION_WINDOW_BYTES: usize = 64 * 1024 * 1024;
+pub const MAX_CONNECTION_WINDOW_BYTES: usize = 128 * 1024 * 1024;
 
 /// Most bytes of a command's arguments and environment together.
 pub const MAX_ARGUMENT_BYTES: usize = 128 * 1024;
@@ -77,7 +77,7 @@ pub const MAX_SECRET_BYTES: usize = 64 * 1024;
 /// Most bytes of secrets together: they are handed over in one frame.
 pub const MAX_SECRETS_BYTES: usize = 192 * 1024;
 
-/// How long a connection into a guest may take.
+/// How long a connection into a guest may take to be accepted.
 pub const DIAL_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Most columns and rows of a terminal.

@@ -263,6 +263,13 @@ impl Service {
         signal(Signal::KILL);
     }
 
+    /// Waits until it has ended.
+    async fn gone(&self) {
+        let mut status = self.status.subscribe();
+        // The sender lives in the service.
+        let _ = status.wait_for(|_| !self.is_up()).await;
+    }
+
     fn note_end(&self, exited: Option<Exited>) {
         self.exited.set(exited);
         self.ended_unix_ns.set(unix_ns());
@@ -298,9 +305,14 @@ pub async fn stop(agent: &Agent, request: &StopService) -> Result<Services, Fail
     if service.is_up() {
         service.is_asked_to_stop.set(true);
         service.end(Duration::from_millis(request.grace_ms).min(MAX_SERVICE_WAIT)).await;
-        let mut status = service.status.subscribe();
-        // The sender lives in the service.
-        let _ = status.wait_for(|_| !service.is_up()).await;
+        service.gone().await;
     }
+    Ok(Services { services: vec![service.state()] })
+}
+
+/// Waits for the end of a service.
+pub async fn ended(agent: &Agent, name: &str) -> Result<Services, Fail> {
+    let service = agent.services.find(name)?;
+    service.gone().await;
     Ok(Services { services: vec![service.state()] })
 }

@@ -5,6 +5,7 @@
 mod archives;
 mod beneath;
 mod client;
+mod dial;
 mod exec;
 mod files;
 mod protocol;

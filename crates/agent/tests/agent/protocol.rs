@@ -87,7 +87,7 @@ fn garbage_instead_of_yamux_ends_the_agent() {
 fn many_calls_at_once_are_served() {
     with_agent(async |guest| {
         let mut calls = Vec::new();
-        for _ in 0..limits::MAX_STREAMS / 2 {
+        for _ in 0..limits::MAX_STREAMS / 4 {
             calls.push(guest.call(request::Call::Exec(shell("read line; echo $line"))).await);
         }
         for (call, token) in calls.iter_mut().zip(0..) {

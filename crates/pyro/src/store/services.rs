@@ -2,13 +2,13 @@
 
 use super::StoreError;
 use super::{milliseconds, now};
-use crate::workspace::WorkspaceId;
+use crate::workspace::{PublishedPort, WorkspaceId};
 use rusqlite::{Transaction, params};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// What a service was started with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ServiceDefinition {
     /// Program and arguments.
     pub(crate) command: Vec<String>,
@@ -16,6 +16,9 @@ pub(crate) struct ServiceDefinition {
     pub(crate) cwd: String,
     /// What made it ready, as text.
     pub(crate) readiness: Option<String>,
+    /// Where it could be reached from the host while it lived.
+    #[serde(default)]
+    pub(crate) published_ports: Vec<PublishedPort>,
 }
 
 /// A service, as known last.
@@ -28,11 +31,12 @@ pub(crate) struct ServiceRow {
     pub(crate) definition: ServiceDefinition,
 }
 
-/// How many services a workspace has, and how many of them run.
-#[derive(Debug, Clone, Copy, Default)]
+/// How many services a workspace has, how many of them run, and where those can be reached from the host.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct ServiceCounts {
     pub(crate) total: usize,
     pub(crate) running: usize,
+    pub(crate) published_ports: Vec<PublishedPort>,
 }
 
 impl ServiceRow {
@@ -85,19 +89,25 @@ impl ServiceRow {
     /// Those of all workspaces, counted as known last.
     pub(crate) fn counts(store: &Transaction<'_>) -> Result<BTreeMap<String, ServiceCounts>, StoreError> {
         let mut query = store.prepare(
-            "SELECT services.workspace_id, count(*), sum(services.state = 'running' AND workspaces.state = 'running' \
-             AND services.generation = workspaces.generation) \
-             FROM services JOIN workspaces ON workspaces.id = services.workspace_id GROUP BY services.workspace_id",
+            "SELECT services.workspace_id, services.state, services.definition, workspaces.state = 'running' \
+             AND services.generation = workspaces.generation \
+             FROM services JOIN workspaces ON workspaces.id = services.workspace_id ORDER BY started_at, services.name",
         )?;
         let rows = query.query_map([], |row| {
-            let (id, total, running): (String, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            Ok((id, total, running))
+            let (id, state, definition): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            Ok((id, state, definition, row.get::<_, bool>(3)?))
         })?;
-        rows.map(|row| {
-            let (id, total, running) = row?;
-            let [total, running] = [total, running].map(|count| usize::try_from(count).unwrap_or_default());
-            Ok((id, ServiceCounts { total, running }))
-        })
-        .collect()
+        let mut counts = BTreeMap::<String, ServiceCounts>::new();
+        for row in rows {
+            let (id, state, definition, is_of_now) = row?;
+            let counted = counts.entry(id).or_default();
+            counted.total += 1;
+            counted.running += usize::from(is_of_now && state == "running");
+            if is_of_now && matches!(state.as_str(), "starting" | "running") {
+                let definition: ServiceDefinition = serde_json::from_str(&definition)?;
+                counted.published_ports.extend(definition.published_ports);
+            }
+        }
+        Ok(counts)
     }
 }

@@ -167,6 +167,44 @@ pub enum WorkspaceError {
         /// What it should look like.
         expected: &'static str,
     },
+    /// What is to be published is malformed.
+    #[error("`{given}` cannot be published: it has to be GUEST or HOST:GUEST, ports from 1 to 65535")]
+    MalformedPublish {
+        /// What was given, shortened.
+        given: String,
+    },
+    /// A port is to be published twice.
+    #[error("the port {port} is to be published twice")]
+    PublishedTwice {
+        /// The port.
+        port: u16,
+    },
+    /// Too many ports of one service are to be published.
+    #[error("a service has at most {max} published ports")]
+    TooManyPorts {
+        /// How many there can be.
+        max: usize,
+    },
+    /// Somebody else listens at the port.
+    #[error("the port {port} of 127.0.0.1 is in use")]
+    PortInUse {
+        /// The port on the host.
+        port: u16,
+    },
+    /// This user may not listen at the port.
+    #[error("this user may not listen at the port {port} of 127.0.0.1")]
+    PortForbidden {
+        /// The port on the host.
+        port: u16,
+    },
+    /// The workspace's policy allows no published ports.
+    #[error("services of the workspace `{id}` cannot be published: its network policy is {policy}")]
+    PublishingNotAllowed {
+        /// The workspace.
+        id: WorkspaceId,
+        /// Its policy.
+        policy: &'static str,
+    },
     /// There is such a snapshot already.
     #[error("the workspace `{id}` has a snapshot `{name}` already")]
     SnapshotExists {
@@ -323,13 +361,17 @@ impl Diagnostic for WorkspaceError {
             | Self::UnknownShell { .. }
             | Self::UnknownService { .. }
             | Self::NoProgram => ErrorKind::NotFound,
-            Self::SnapshotExists { .. } | Self::ServiceExists { .. } => ErrorKind::AlreadyExists,
+            Self::SnapshotExists { .. } | Self::ServiceExists { .. } | Self::PortInUse { .. } => {
+                ErrorKind::AlreadyExists
+            }
+            Self::PortForbidden { .. } => ErrorKind::PermissionDenied,
             Self::ServiceFailed { reason: Some(_), .. } => ErrorKind::TimedOut,
             Self::WrongState { .. }
             | Self::ShellEnded { .. }
             | Self::ServiceFailed { .. }
             | Self::Busy { .. }
             | Self::Interrupted { .. }
+            | Self::PublishingNotAllowed { .. }
             | Self::EnvironmentChanged { .. } => ErrorKind::WrongState,
             Self::NeedsGuest { .. } => ErrorKind::Unsupported,
             Self::BaselineStays { .. }
@@ -343,6 +385,9 @@ impl Diagnostic for WorkspaceError {
             | Self::MalformedReadiness { .. }
             | Self::CursorBeyondEnd { .. }
             | Self::MalformedServiceName { .. }
+            | Self::MalformedPublish { .. }
+            | Self::PublishedTwice { .. }
+            | Self::TooManyPorts { .. }
             | Self::TooLarge { .. }
             | Self::OutOfRange { .. } => ErrorKind::InvalidInput,
             Self::HalfImported { source, .. } => source.kind(),
@@ -391,7 +436,17 @@ impl Diagnostic for WorkspaceError {
             Self::ServiceFailed { id, name, .. } => {
                 format!("its whole log: `pyro workspace service logs {id} {name} --all`")
             }
-            Self::MalformedReadiness { .. } => "give it in that form".to_owned(),
+            Self::MalformedReadiness { .. } | Self::MalformedPublish { .. } => {
+                "give it in that form".to_owned()
+            }
+            Self::PublishedTwice { .. } | Self::TooManyPorts { .. } => "leave some out".to_owned(),
+            Self::PortInUse { .. } => {
+                "choose another one, or have one chosen: give the guest's port alone".to_owned()
+            }
+            Self::PortForbidden { .. } => "choose one from 1024 on".to_owned(),
+            Self::PublishingNotAllowed { .. } => {
+                "create a workspace with --network-policy egress+published-ports".to_owned()
+            }
             Self::CursorBeyondEnd { .. } => "go on at the `next_cursor` of the read before".to_owned(),
             Self::ShellDeaf { id, shell_id } => {
                 format!("interrupt what runs in it with `pyro workspace shell signal {id} {shell_id}`")

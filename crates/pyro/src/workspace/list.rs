@@ -1,6 +1,6 @@
 //! All workspaces at a glance. No guest is asked: one that is stuck holds up nobody here.
 
-use super::WorkspaceId;
+use super::{PublishedPort, WorkspaceId};
 use crate::store::{Record, ServiceCounts, ServiceRow, WorkspaceState};
 use crate::{Pyro, PyroError};
 use jiff::Timestamp;
@@ -42,6 +42,8 @@ pub struct WorkspaceListEntry {
     pub service_count: usize,
     /// Services that run.
     pub running_service_count: usize,
+    /// Where those can be reached from the host, as known last.
+    pub published_ports: Vec<PublishedPort>,
 }
 
 impl Pyro {
@@ -51,9 +53,9 @@ impl Pyro {
         let present = records
             .into_iter()
             .filter(|record| !record.is_expired() && record.state != WorkspaceState::Deleting);
-        let counts = self.read(ServiceRow::counts).await?;
+        let mut counts = self.read(ServiceRow::counts).await?;
         let workspaces: Vec<_> = present
-            .map(|record| entry(counts.get(record.id.as_str()).copied().unwrap_or_default(), record))
+            .map(|record| entry(counts.remove(record.id.as_str()).unwrap_or_default(), record))
             .collect();
         Ok(WorkspaceList { count: workspaces.len(), workspaces })
     }
@@ -72,5 +74,6 @@ fn entry(services: ServiceCounts, record: Record) -> WorkspaceListEntry {
         last_activity_at: record.last_activity_at,
         service_count: services.total,
         running_service_count: services.running,
+        published_ports: services.published_ports,
     }
 }

@@ -51,8 +51,8 @@ pub use network::WorkspaceNetwork;
 pub use patch::{PatchedFile, WorkspacePatched};
 pub use reset::{WorkspaceReset, WorkspaceResetResult};
 pub use services::{
-    DEFAULT_READY_INTERVAL_MS, DEFAULT_READY_TIMEOUT_SECONDS, DEFAULT_TAIL_LINES, ServiceInfo, ServiceList,
-    ServiceLogs, ServiceReadiness, StartService,
+    DEFAULT_READY_INTERVAL_MS, DEFAULT_READY_TIMEOUT_SECONDS, DEFAULT_TAIL_LINES, PublishPort, PublishedPort,
+    ServiceInfo, ServiceList, ServiceLogs, ServiceReadiness, StartService,
 };
 pub use shells::{
     DEFAULT_SHELL_CHARS, DEFAULT_SHELL_COLS, DEFAULT_SHELL_ROWS, OpenShell, ReadShell, ShellDone, ShellId,

@@ -1,6 +1,6 @@
 //! A workspace, as it stands.
 
-use super::{SnapshotName, WorkspaceError, WorkspaceId, supervisor};
+use super::{PublishedPort, SnapshotName, WorkspaceError, WorkspaceId, supervisor};
 use crate::network::{NamePattern, NetworkPolicy, RefusedDestination};
 use crate::store::{CommandEntry, Record, ServiceCounts, SnapshotRow, WorkspaceState};
 use crate::vm::StartKind;
@@ -109,6 +109,8 @@ pub struct WorkspaceStatus {
     pub service_count: usize,
     /// Services that run.
     pub running_service_count: usize,
+    /// Where services can be reached from the host.
+    pub published_ports: Vec<PublishedPort>,
 }
 
 impl Seed {
@@ -195,5 +197,6 @@ fn status(
         last_reset_at: record.last_reset_at,
         service_count: services.total,
         running_service_count: services.running,
+        published_ports: services.published_ports,
     }
 }

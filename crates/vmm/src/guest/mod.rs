@@ -9,6 +9,7 @@
 
 mod call;
 mod connect;
+mod dial;
 mod diff;
 mod exec;
 mod files;
@@ -22,11 +23,14 @@ mod tunnel;
 mod untrusted;
 
 pub use connect::MAX_OPEN_CALLS;
+pub use dial::{DialReceiver, DialSender};
 pub use diff::{Change, ChangeKind, DiffCall, DiffLimits, Side};
 pub use exec::{ExecCall, ExecEvent, ExecInput, ExecRequest, ExitStatus, OutputStream};
 pub use files::{FileChange, FileContent, FileEntry, FileStamp};
 pub use freeze::Frozen;
-pub use services::{Readiness, ServiceOutput, ServiceRequest, ServiceState, ServiceStatus, StartingService};
+pub use services::{
+    AwaitedService, Readiness, ServiceOutput, ServiceRequest, ServiceState, ServiceStatus, StartingService,
+};
 pub use shells::{ShellOutput, ShellRequest, ShellState, ShellWait, TerminalSize};
 pub use transfer::{ArchiveOwner, PackCall, Transferred, UnpackCall};
 pub use tunnel::{TunnelInput, TunnelOutput, TunnelRequest, TunnelSubnet};
@@ -326,6 +330,18 @@ impl Guest {
     /// at a time.
     pub async fn tunnel(&self, request: TunnelRequest) -> Result<(TunnelOutput, TunnelInput), VmmError> {
         tunnel::open(&self.streams, request).await
+    }
+
+    /// Asks to be told of the end of the service that has this name now.
+    pub async fn await_service(&self, name: &str) -> Result<AwaitedService, VmmError> {
+        services::awaited(&self.streams, name).await
+    }
+
+    /// Connects to a port of the guest's loopback. Fails with [`VmmError::Refused`] when nobody listens there, and of kind
+    /// `Exhausted` when whoever does has not accepted it within 10 s. Dropping both directions before they have ended resets the
+    /// connection.
+    pub async fn dial(&self, port: u16) -> Result<(DialSender, DialReceiver), VmmError> {
+        dial::dial(&self.streams, port).await
     }
 
     /// Flushes the guest's file systems to its disks.

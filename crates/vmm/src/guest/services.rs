@@ -17,6 +17,7 @@ const START: &str = "start_service";
 const STOP: &str = "stop_service";
 const LIST: &str = "list_services";
 const LOG: &str = "read_service_log";
+const AWAIT: &str = "await_service";
 
 /// What makes a service ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +73,8 @@ pub struct ServiceState {
     pub name: String,
     /// Where it stands.
     pub status: ServiceStatus,
+    /// The id of its process, which tells it from others of its name.
+    pub pid: u32,
     /// When it was started.
     pub started_ns: u64,
     /// When it was ready.
@@ -97,6 +100,8 @@ pub struct ServiceOutput {
 
 /// A service that runs and may not be ready yet. It goes on when this is dropped.
 pub struct StartingService {
+    /// The id of its process.
+    pub pid: u32,
     call: Call,
     patience: Duration,
 }
@@ -138,6 +143,7 @@ impl ServiceState {
         let happened = |time| (time > 0).then_some(time);
         Ok(Self {
             status,
+            pid: state.pid,
             started_ns: state.started_unix_ns,
             ready_ns: happened(state.ready_unix_ns),
             ended_ns: happened(state.ended_unix_ns),
@@ -176,7 +182,9 @@ pub(super) async fn start(
     within(START, DEADLINE, async {
         let mut call = Call::open(streams, START, request::Call::StartService(request)).await?;
         match call.replies.next().await? {
-            Reply::Started(_) => Ok(StartingService { call, patience: ready_timeout + DEADLINE }),
+            Reply::Started(v1::Started { pid }) => {
+                Ok(StartingService { pid, call, patience: ready_timeout + DEADLINE })
+            }
             _ => Err(call.misbehaved("it answered something else")),
         }
     })
@@ -211,6 +219,29 @@ pub(super) async fn stop(
         }
     })
     .await
+}
+
+/// A service whose end the guest will tell of.
+pub struct AwaitedService {
+    call: Call,
+}
+
+pub(super) async fn awaited(streams: &StreamOpener, name: &str) -> Result<AwaitedService, VmmError> {
+    let request = request::Call::AwaitService(v1::AwaitService { name: name.to_owned() });
+    let call = within(AWAIT, DEADLINE, Call::open(streams, AWAIT, request)).await?;
+    Ok(AwaitedService { call })
+}
+
+impl AwaitedService {
+    /// Waits for its end, for as long as that takes. Fails with [`VmmError::ChannelClosed`] when the guest ends first.
+    pub async fn ended(mut self) -> Result<ServiceState, VmmError> {
+        match self.call.replies.next().await? {
+            Reply::Services(services) => {
+                ServiceState::one(services).map_err(|what| self.call.misbehaved(what))
+            }
+            _ => Err(self.call.misbehaved("it answered something else")),
+        }
+    }
 }
 
 pub(super) async fn list(streams: &StreamOpener, deadline: Duration) -> Result<Vec<ServiceState>, VmmError> {

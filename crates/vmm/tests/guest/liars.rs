@@ -299,3 +299,56 @@ async fn what_a_service_cannot_be_is_refused() {
     let peer = Peer::saying(vec![Answer::Services(v1::Services { services: Vec::new() })]);
     misbehaved(peer.guest().stop_service("one", Duration::from_secs(1)).await, "other services");
 }
+
+/// Everything that comes over a connection.
+async fn dialled(replies: Vec<Answer>) -> Result<Vec<u8>, VmmError> {
+    let peer = Peer::saying(replies);
+    let (mut sender, mut receiver) = peer.guest().dial(80).await?;
+    let mut bytes = Vec::new();
+    while let Some(piece) = receiver.next().await? {
+        bytes.extend_from_slice(&piece);
+    }
+    sender.end().await?;
+    receiver.finish().await?;
+    Ok(bytes)
+}
+
+#[tokio::test]
+async fn a_connection_is_data_and_two_ends() {
+    let done = || Answer::Done(Done {});
+    let whole = vec![done(), data(b"one"), data(b"two"), done(), done()];
+    assert_eq!(dialled(whole).await.unwrap(), b"onetwo");
+    let long = Answer::Data(Data { data: Bytes::from(vec![0; MAX_CHUNK_BYTES + 1]) });
+    let lies = [
+        (vec![data(b"x")], "before it was connected"),
+        (vec![done(), data(b"")], "empty or too long"),
+        (vec![done(), long], "empty or too long"),
+        (vec![done(), transferred()], "something else"),
+        (vec![done(), done(), data(b"x")], "after the end"),
+        (vec![done(), done(), transferred()], "after the end"),
+    ];
+    for (lie, part) in lies {
+        misbehaved(dialled(lie).await, part);
+    }
+    let reset = v1::Failure { kind: v1::FailureKind::Io.into(), ..v1::Failure::default() };
+    let refused = dialled(vec![done(), data(b"x"), Answer::Failure(reset)]).await;
+    assert!(matches!(refused, Err(VmmError::Refused { call: "dial", .. })), "{refused:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_not_made_is_given_up() {
+    let peer = Peer::saying(Vec::new());
+    assert!(matches!(peer.guest().dial(80).await, Err(VmmError::CallTimeout { .. })));
+}
+
+#[tokio::test]
+async fn the_end_of_a_service_is_told_of_that_service() {
+    for lie in [Answer::Done(Done {}), Answer::Services(v1::Services { services: Vec::new() })] {
+        let peer = Peer::saying(vec![lie]);
+        let awaited = peer.guest().await_service("one").await.unwrap();
+        misbehaved(awaited.ended().await, "");
+    }
+    let peer = Peer::start(|_caller| async {});
+    let awaited = peer.guest().await_service("one").await.unwrap();
+    assert!(matches!(awaited.ended().await, Err(VmmError::ChannelClosed { .. })));
+}

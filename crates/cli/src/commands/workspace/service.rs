@@ -7,8 +7,8 @@ use anyhow::Result;
 use clap::Subcommand;
 use pyro::PyroError;
 use pyro::workspace::{
-    DEFAULT_READY_INTERVAL_MS, DEFAULT_READY_TIMEOUT_SECONDS, DEFAULT_TAIL_LINES, ServiceInfo, ServiceList,
-    ServiceLogs, ServiceReadiness, StartService, WorkspaceId, WorkspacePath,
+    DEFAULT_READY_INTERVAL_MS, DEFAULT_READY_TIMEOUT_SECONDS, DEFAULT_TAIL_LINES, PublishPort, PublishedPort,
+    ServiceInfo, ServiceList, ServiceLogs, ServiceReadiness, StartService, WorkspaceId, WorkspacePath,
 };
 
 /// Run named commands in the background, with logs and a notion of being ready
@@ -79,6 +79,10 @@ struct StartArguments {
     /// Look at least so often whether it is ready
     #[arg(long, value_name = "MS", default_value_t = DEFAULT_READY_INTERVAL_MS)]
     ready_interval_ms: u64,
+    /// Port of the guest's to publish on 127.0.0.1 of the host for as long as the service lives: at a free port, or at HOST;
+    /// may be given several times
+    #[arg(long, value_name = "[HOST:]GUEST")]
+    publish: Vec<PublishPort>,
     /// Program and arguments; no shell is involved
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<String>,
@@ -134,10 +138,13 @@ pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
                 readiness: arguments.ready.readiness(),
                 ready_timeout_seconds: arguments.ready_timeout_seconds,
                 ready_interval_ms: arguments.ready_interval_ms,
+                publish: arguments.publish,
                 ..StartService::new(name, arguments.command)
             };
             let started = super::pyro()?.start_service(&id, request).await?;
-            printer.data(&started, |started| format!("{} is ready\n", started.service_name))?;
+            printer.data(&started, |started| {
+                format!("{} is ready\n{}", started.service_name, published(&started.published_ports))
+            })?;
         }
         Command::List { id, .. } => {
             printer.data(&super::pyro()?.list_services(&id).await?, list_text)?;
@@ -164,6 +171,10 @@ pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
     Ok(0)
 }
 
+fn published(ports: &[PublishedPort]) -> String {
+    ports.iter().map(|port| format!("published {port}\n")).collect()
+}
+
 fn state(service: &ServiceInfo) -> String {
     match service.exit_code {
         Some(exit_code) => format!("{} ({exit_code})", service.state),
@@ -177,10 +188,12 @@ fn list_text(list: &ServiceList) -> String {
     }
     let row = |service: &ServiceInfo| {
         let started = service.started_at.map_or_else(String::new, |at| ago(at.as_second()));
-        [service.service_name.clone(), state(service), started, shell_words(&service.command)]
+        let ports: Vec<_> = service.published_ports.iter().map(ToString::to_string).collect();
+        let ports = if ports.is_empty() { "-".to_owned() } else { ports.join(", ") };
+        [service.service_name.clone(), state(service), started, ports, shell_words(&service.command)]
     };
     let rows: Vec<_> = list.services.iter().map(row).collect();
-    table(["NAME", "STATE", "STARTED", "COMMAND"], &rows)
+    table(["NAME", "STATE", "STARTED", "PUBLISHED", "COMMAND"], &rows)
 }
 
 fn status_text(service: &ServiceInfo) -> String {
@@ -190,6 +203,7 @@ fn status_text(service: &ServiceInfo) -> String {
         format!("command:   {}", shell_words(&service.command)),
         format!("directory: {}", visible(&service.cwd)),
     ];
+    lines.extend(service.published_ports.iter().map(|port| format!("published: {port}")));
     if let Some(readiness) = &service.readiness {
         lines.push(format!("readiness: {}", visible(readiness)));
     }

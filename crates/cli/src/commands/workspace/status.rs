@@ -61,6 +61,7 @@ pub fn text(status: &WorkspaceStatus) -> String {
         lines
             .push(format!("services:    {}, {} running", status.service_count, status.running_service_count));
     }
+    lines.extend(status.published_ports.iter().map(|port| format!("published:   {port}")));
     if !status.allow_hosts.is_empty() {
         lines.push(format!("allowed:     {}", human::list(&status.allow_hosts)));
     }

@@ -22,7 +22,7 @@ fn what_is_known_of_a_workspace_is_what_was_asked_for() {
         "name": "demo ü", "labels": { "team": "a/b", "note": "x=y" }, "environment": DEBIAN, "state": "running",
         "guest_responsive": true, "workspace_path": "/workspace", "vcpu_count": 1, "mem_mib": 512,
         "network_policy": "off", "ttl_seconds": 900, "command_count": 0, "snapshots": ["baseline"],
-        "reset_count": 0, "last_reset_at": null, "service_count": 0, "running_service_count": 0,
+        "reset_count": 0, "last_reset_at": null, "service_count": 0, "running_service_count": 0, "published_ports": [],
         "workspace_seed": { "mode": "empty", "seed_path": null, "origin_kind": "empty", "origin_ref": null,
                             "entry_count": 0, "bytes_written": 0 },
     });

@@ -10,6 +10,7 @@ mod hostile_guest;
 mod lifecycle;
 mod network;
 mod patches;
+mod ports;
 mod recipes;
 mod refusals;
 mod services;

@@ -3,8 +3,10 @@
 //! They live in the guest. What they were started with, and how they stood when somebody asked last, is in the store, so that
 //! after a stop, a crash or a restart it can be told which ones are lost.
 
+mod publish;
 mod readiness;
 
+pub use publish::{PublishPort, PublishedPort};
 pub use readiness::ServiceReadiness;
 
 use super::access::Session;
@@ -20,6 +22,7 @@ use pyro_vmm::VmmError;
 use pyro_vmm::guest::{ServiceRequest, ServiceState, ServiceStatus};
 use readiness::{described, parsed};
 use serde::Serialize;
+use std::io;
 use std::time::Duration;
 
 /// How long a service may take to be ready by default, in seconds.
@@ -54,6 +57,8 @@ pub struct StartService {
     pub ready_timeout_seconds: u64,
     /// How often to look, at least.
     pub ready_interval_ms: u64,
+    /// Ports of its that are published on the host's loopback for as long as it lives.
+    pub publish: Vec<PublishPort>,
 }
 
 impl StartService {
@@ -66,6 +71,7 @@ impl StartService {
             readiness: None,
             ready_timeout_seconds: DEFAULT_READY_TIMEOUT_SECONDS,
             ready_interval_ms: DEFAULT_READY_INTERVAL_MS,
+            publish: Vec::new(),
         }
     }
 }
@@ -95,6 +101,8 @@ pub struct ServiceInfo {
     pub exit_code: Option<u8>,
     /// Why it failed, where that is not its exit status.
     pub reason: Option<String>,
+    /// Where it can be reached from the host; nowhere once it has ended.
+    pub published_ports: Vec<PublishedPort>,
 }
 
 /// The services of a workspace.
@@ -128,7 +136,7 @@ pub struct ServiceLogs {
 
 impl Pyro {
     /// Starts a service, and waits until it is ready. Fails when it ends before, or is not ready in time, with the end of its log;
-    /// a service that is not ready in time is ended.
+    /// a service that is not ready in time is ended. What it publishes is bound before it is started, and gone with it.
     pub async fn start_service(
         &self,
         id: &WorkspaceId,
@@ -140,12 +148,16 @@ impl Pyro {
         if !(1..=MAX_NAME_CHARS).contains(&request.name.len()) || !request.name.bytes().all(is_sound) {
             return Err(WorkspaceError::MalformedServiceName { given: shortened(&request.name) }.into());
         }
+        publish::check(&request.publish)?;
         let readiness = request.readiness.as_ref().map(parsed).transpose()?;
         let session = self.session(id, "starting a service").await?;
+        let publishing = self.bind_ports(&session, &request.name, &request.publish).await?;
+        let ports = publishing.as_ref().map(|publishing| publishing.ports.clone());
         let definition = ServiceDefinition {
             command: request.command.clone(),
             cwd: request.cwd.to_string(),
             readiness: request.readiness.as_ref().map(described),
+            published_ports: ports.unwrap_or_default(),
         };
         let starting = ServiceRequest {
             name: request.name.clone(),
@@ -159,6 +171,10 @@ impl Pyro {
         let starting = match session.guest.start_service(starting).await {
             Ok(starting) => starting,
             Err(error) => return Err(self.explain_service(&session, &request.name, error).await),
+        };
+        let confirmed = match publishing {
+            Some(publishing) => publishing.confirm(starting.pid).await,
+            None => Ok(true),
         };
         let generation = session.record.generation;
         let row =
@@ -176,6 +192,14 @@ impl Pyro {
         self.record_services(&session.record, std::slice::from_ref(&row), std::slice::from_ref(&state))
             .await?;
         let info = ServiceInfo::new(id, Some(&row), state);
+        if info.is_up() && !confirmed.as_ref().is_ok_and(|published| *published) {
+            let _stopped = session.guest.stop_service(&info.service_name, STOP_GRACE).await;
+            let source = confirmed.err().unwrap_or_else(|| io::ErrorKind::NotConnected.into());
+            return Err(WorkspaceError::Supervisor { action: "made to publish the service", source }.into());
+        }
+        if !info.is_up() && !row.definition.published_ports.is_empty() {
+            self.unpublish(&session.record, &row.name).await;
+        }
         if info.state == "running" || info.ready_at.is_some() {
             return Ok(info);
         }
@@ -217,7 +241,7 @@ impl Pyro {
         Ok(ServiceList { workspace_id: id.clone(), count: services.len(), running_count, services })
     }
 
-    /// How many services a workspace has; where its guest does not answer, as known last.
+    /// The services of a workspace at a glance; where its guest does not answer, as known last.
     pub(super) async fn count_services(&self, record: &Record) -> Result<ServiceCounts, PyroError> {
         let services = match self.services_of(record, GLANCE).await {
             Ok(services) => services,
@@ -229,7 +253,9 @@ impl Pyro {
             Err(error) => return Err(error),
         };
         let running = services.iter().filter(|service| service.state == "running").count();
-        Ok(ServiceCounts { total: services.len(), running })
+        let total = services.len();
+        let published_ports = services.into_iter().flat_map(|service| service.published_ports).collect();
+        Ok(ServiceCounts { total, running, published_ports })
     }
 
     async fn services_of(&self, record: &Record, deadline: Duration) -> Result<Vec<ServiceInfo>, PyroError> {
@@ -254,7 +280,9 @@ impl Pyro {
         };
         let unrecorded = present.iter().filter(|state| rows.iter().all(|row| row.name != state.name));
         let unrecorded = unrecorded.map(|state| ServiceInfo::new(&record.id, None, state.clone()));
-        Ok(rows.iter().map(info).chain(unrecorded).collect())
+        let mut services: Vec<_> = rows.iter().map(info).chain(unrecorded).collect();
+        self.note_published(record, &mut services).await;
+        Ok(services)
     }
 
     /// Records how services stand, where that has changed.
@@ -329,6 +357,9 @@ impl Pyro {
         let of = id.clone();
         self.transact(move |store| Record::touch(store, &of)).await?;
         let row = rows.iter().find(|row| row.name == state.name);
+        if row.is_some_and(|row| !row.definition.published_ports.is_empty()) {
+            self.unpublish(&session.record, name).await;
+        }
         Ok(ServiceInfo::new(id, row, state))
     }
 
@@ -355,11 +386,8 @@ impl ServiceInfo {
     fn new(id: &WorkspaceId, row: Option<&ServiceRow>, state: ServiceState) -> Self {
         let time = |ns: u64| Timestamp::from_nanosecond(ns.into()).ok();
         let definition = row.map(|row| row.definition.clone());
-        let definition = definition.unwrap_or_else(|| ServiceDefinition {
-            command: Vec::new(),
-            cwd: String::new(),
-            readiness: None,
-        });
+        let definition = definition.unwrap_or_default();
+        let is_up = matches!(state.status, ServiceStatus::Starting | ServiceStatus::Running);
         Self {
             workspace_id: id.clone(),
             service_name: state.name,
@@ -372,15 +400,21 @@ impl ServiceInfo {
             ended_at: state.ended_ns.and_then(time),
             exit_code: state.exited.map(|status| status.exit_code),
             reason: (!state.reason.is_empty()).then_some(state.reason),
+            published_ports: if is_up { definition.published_ports } else { Vec::new() },
         }
+    }
+
+    /// It has not ended.
+    fn is_up(&self) -> bool {
+        is_up(&self.state)
     }
 
     /// A service of which nothing is known but what was recorded.
     fn recorded(record: &Record, row: &ServiceRow) -> Self {
-        let is_up = matches!(row.state.as_str(), "starting" | "running");
+        let is_up = is_up(&row.state);
         let is_lost =
             is_up && (row.generation != record.generation || record.state != WorkspaceState::Running);
-        let ServiceDefinition { command, cwd, readiness } = row.definition.clone();
+        let ServiceDefinition { command, cwd, readiness, published_ports } = row.definition.clone();
         Self {
             workspace_id: record.id.clone(),
             service_name: row.name.clone(),
@@ -393,8 +427,13 @@ impl ServiceInfo {
             ended_at: None,
             exit_code: None,
             reason: is_lost.then(|| "its guest has ended".to_owned()),
+            published_ports: if is_up && !is_lost { published_ports } else { Vec::new() },
         }
     }
+}
+
+fn is_up(state: &str) -> bool {
+    matches!(state, "starting" | "running")
 }
 
 fn state_name(status: ServiceStatus) -> &'static str {

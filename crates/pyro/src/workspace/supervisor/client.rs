@@ -1,16 +1,17 @@
 //! Starting a supervisor, and talking to one.
 
 use super::messages::{receive, send};
-use super::{Control, ControlAnswer, Order, Report};
+use super::{Confirm, Confirmed, Control, ControlAnswer, Order, Publication, PublishAnswer, Report};
 use crate::engine::blocking;
 use crate::network::NetworkState;
 use crate::store::Started;
-use crate::workspace::{WorkspaceDirectory, WorkspaceError, WorkspaceId};
+use crate::workspace::{PublishPort, PublishedPort, WorkspaceDirectory, WorkspaceError, WorkspaceId};
 use crate::{Pyro, PyroError};
 use pyro_protocol::error::ErrorKind;
 use pyro_runtime::child::{Priority, spawn_detached};
 use pyro_runtime::fs::FsError;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::de::DeserializeOwned;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -28,6 +29,8 @@ const END_PATIENCE: Duration = Duration::from_secs(5);
 const STOP_PATIENCE: Duration = Duration::from_mins(2);
 /// How long a guest may take to say that it is there.
 const PING_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a supervisor may take to bind ports, and to look at the service that they are for.
+const PUBLISH_PATIENCE: Duration = Duration::from_secs(30);
 /// What a supervisor does besides booting its guest.
 const START_MARGIN: Duration = Duration::from_mins(2);
 
@@ -84,19 +87,19 @@ impl Starting {
 /// Whether the guest answers. `None` when the supervisor does not.
 pub(crate) async fn is_responsive(directory: &WorkspaceDirectory) -> Option<bool> {
     // The supervisor needs a moment beyond the guest's.
-    let asked = control(directory, Control::Ping, PING_PATIENCE * 2).await;
+    let asked = control::<ControlAnswer>(directory, Control::Ping, PING_PATIENCE * 2).await;
     asked.ok().map(|answer| answer.orderly)
 }
 
 /// The guest's network; what it did so far is in the store when this returns. `None` where the guest has none, or the supervisor
 /// does not answer.
 pub(crate) async fn network(directory: &WorkspaceDirectory) -> Option<NetworkState> {
-    control(directory, Control::Network, PING_PATIENCE).await.ok()?.network
+    control(directory, Control::Network, PING_PATIENCE).await.ok().flatten()
 }
 
 /// Ends the guest in an orderly way, or, where it does not end, at once. Tells which.
 pub(crate) async fn stop(directory: &WorkspaceDirectory) -> Result<bool, PyroError> {
-    let stopped = control(directory, Control::Stop, STOP_PATIENCE).await;
+    let stopped = control::<ControlAnswer>(directory, Control::Stop, STOP_PATIENCE).await;
     let answer = stopped.map_err(|source| WorkspaceError::Supervisor { action: "talked to", source })?;
     Ok(answer.orderly)
 }
@@ -107,7 +110,7 @@ pub(crate) async fn end(directory: &WorkspaceDirectory) -> Result<(), PyroError>
         return Ok(());
     }
     // One that does not listen is killed.
-    let _ended = control(directory, Control::End, END_PATIENCE).await;
+    let _ended = control::<ControlAnswer>(directory, Control::End, END_PATIENCE).await;
     let directory = directory.clone();
     blocking(move || {
         if directory.wait_unsupervised(END_PATIENCE).is_ok() {
@@ -137,11 +140,61 @@ pub(crate) fn kill(directory: &WorkspaceDirectory) -> io::Result<()> {
     Ok(())
 }
 
-async fn control(
+/// Ports that are bound for a service which has not been started. Dropping it gives them up.
+pub(crate) struct Publishing {
+    socket: BufReader<UnixStream>,
+    /// Where they are.
+    pub(crate) ports: Vec<PublishedPort>,
+}
+
+/// Binds ports for a service that is about to be started, all or none. What is in the way is the inner error.
+pub(crate) async fn publish(
+    directory: &WorkspaceDirectory,
+    service: &str,
+    ports: &[PublishPort],
+) -> io::Result<Result<Publishing, PublishAnswer>> {
+    let order = Control::Publish { service: service.to_owned(), ports: ports.to_owned() };
+    let asking = timeout(PUBLISH_PATIENCE, async {
+        let mut socket = BufReader::new(connect(&directory.control_socket()).await?);
+        send(&mut socket, &order).await?;
+        let answer = receive(&mut socket).await?;
+        Ok::<_, io::Error>((socket, answer))
+    });
+    match asking.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))? {
+        (socket, PublishAnswer::Bound { ports }) => Ok(Ok(Publishing { socket, ports })),
+        (_, refusal) => Ok(Err(refusal)),
+    }
+}
+
+impl Publishing {
+    /// Says that the service was started as the process `pid`. Returns false where it has ended already.
+    pub(crate) async fn confirm(mut self, pid: u32) -> io::Result<bool> {
+        let confirming = timeout(PUBLISH_PATIENCE, async {
+            send(&mut self.socket, &Confirm { pid }).await?;
+            receive::<Confirmed>(&mut self.socket).await
+        });
+        let confirmed = confirming.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        confirmed.map(|confirmed| confirmed.published)
+    }
+}
+
+/// What is published. `None` when the supervisor does not answer.
+pub(crate) async fn published(directory: &WorkspaceDirectory) -> Option<Vec<Publication>> {
+    control(directory, Control::Published, PING_PATIENCE).await.ok()
+}
+
+/// Waits until nothing of a service that has ended is published any more.
+pub(crate) async fn unpublished(directory: &WorkspaceDirectory, service: &str) {
+    let asked = Control::Unpublished { service: service.to_owned() };
+    // Where there is no supervisor, there is nothing of the kind.
+    let _gone = control::<ControlAnswer>(directory, asked, PUBLISH_PATIENCE).await;
+}
+
+async fn control<T: DeserializeOwned>(
     directory: &WorkspaceDirectory,
     control: Control,
     patience: Duration,
-) -> io::Result<ControlAnswer> {
+) -> io::Result<T> {
     let answered = timeout(patience, async {
         let mut socket = BufReader::new(connect(&directory.control_socket()).await?);
         send(&mut socket, &control).await?;

@@ -1,9 +1,8 @@
 //! What a supervisor and its clients say to each other: one JSON document a line.
 
-use crate::network::NetworkState;
 use crate::store::Started;
 use crate::template::TemplatePolicy;
-use crate::workspace::WorkspaceId;
+use crate::workspace::{PublishPort, PublishedPort, WorkspaceId};
 use pyro_runtime::Dirs;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -33,7 +32,7 @@ pub(crate) enum Report {
 }
 
 /// What a supervisor can be told, at any time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Control {
     /// Ask the guest whether it is there.
@@ -44,6 +43,54 @@ pub(crate) enum Control {
     Stop,
     /// End at once, with the guest.
     End,
+    /// Listen for a service that is about to be started. It has a conversation of its own.
+    Publish { service: String, ports: Vec<PublishPort> },
+    /// Say what is published.
+    Published,
+    /// Answer when nothing of a service that has ended is published any more.
+    Unpublished { service: String },
+}
+
+/// Whether the ports of a service could be bound.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PublishAnswer {
+    /// They are, for as long as the connection is open, or, once confirmed, the service lives.
+    Bound { ports: Vec<PublishedPort> },
+    /// Services of this workspace cannot be published.
+    NotAllowed,
+    /// One of that name is published, and has not ended.
+    ServiceExists,
+    /// There would be more than that.
+    TooMany { max: usize },
+    /// Somebody else listens at this port.
+    PortInUse { port: u16 },
+    /// This user may not listen at this port.
+    PortForbidden { port: u16 },
+    /// The host said no in another way.
+    Failed { message: String },
+}
+
+/// The service was started, as this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Confirm {
+    pub(crate) pid: u32,
+}
+
+/// What comes of that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Confirmed {
+    /// The service lives, and connections are accepted until it does not.
+    pub(crate) published: bool,
+}
+
+/// What is published of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Publication {
+    pub(crate) service: String,
+    /// Which of that name: the id of its process in the guest.
+    pub(crate) pid: u32,
+    pub(crate) ports: Vec<PublishedPort>,
 }
 
 /// What a supervisor answers.
@@ -51,8 +98,6 @@ pub(crate) enum Control {
 pub(crate) struct ControlAnswer {
     /// The guest answered (ping), or ended by itself (stop).
     pub(crate) orderly: bool,
-    /// The guest's network, where it has one (network).
-    pub(crate) network: Option<NetworkState>,
 }
 
 /// Writes one line.

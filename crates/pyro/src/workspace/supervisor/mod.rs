@@ -7,18 +7,25 @@
 //!
 //! When the socket is closed before the guest is ready, nobody wants it any more, and the supervisor ends. Afterwards it
 //! serves two sockets in the workspace's directory to any number of processes: every connection to `guest.sock` is one
-//! call into the guest, relayed byte for byte; on `control.sock` each connection is one [`Control`] and its answer.
+//! call into the guest, relayed byte for byte; on `control.sock` each connection is one [`Control`] and its answer. Besides, it
+//! listens at the ports that services are published at ([`publish`](mod@publish)).
 //!
 //! It enforces the time to live, also after the guest has ended, and ends with its VMM: if it is killed, the kernel kills
 //! the VMM, and the next call of any process finds its lock released and sets the record right.
 
 mod client;
+mod connection;
 mod footprint;
 mod messages;
 mod network;
+mod publish;
 mod relay;
 mod serve;
 
-pub(crate) use client::{Starting, end, is_responsive, kill, network, stop};
-pub(super) use messages::{Control, ControlAnswer, Order, Report};
+pub(crate) use client::{
+    Publishing, Starting, end, is_responsive, kill, network, publish, published, stop, unpublished,
+};
+pub(super) use messages::{
+    Confirm, Confirmed, Control, ControlAnswer, Order, Publication, PublishAnswer, Report,
+};
 pub use serve::supervise;

@@ -3,7 +3,6 @@
 use super::serve::BREATHER;
 use pyro_runtime::fs::{FsError, remove_all};
 use pyro_vmm::Guest;
-use pyro_vmm::guest::MAX_OPEN_CALLS;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -13,7 +12,7 @@ use tokio::sync::{Semaphore, watch};
 
 /// Calls of others into the guest at the same time; further ones wait to be accepted. The supervisor's own, which stop the
 /// guest, always find room.
-const MAX_CALLS: usize = MAX_OPEN_CALLS - 64;
+pub(super) const MAX_CALLS: usize = 128;
 
 /// Listens at `socket`, however long its path is, in place of whoever did before.
 pub(super) fn listen(socket: &Path) -> Result<UnixListener, FsError> {

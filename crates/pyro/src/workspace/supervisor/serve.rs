@@ -2,6 +2,7 @@
 
 use super::messages::{receive, send};
 use super::network::{Flush, record as record_network};
+use super::publish::Publisher;
 use super::relay::{listen, relay};
 use super::{Control, ControlAnswer, Order, Report};
 use crate::engine::blocking;
@@ -17,6 +18,7 @@ use pyro_runtime::Silent;
 use pyro_runtime::fs::{FsError, create_dir_all, remove_all, set_mode};
 use pyro_runtime::lock::FileLock;
 use pyro_vmm::{Guest, VmmError};
+use serde::Serialize;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdStream;
@@ -123,6 +125,7 @@ struct Supervisor {
     generation: i64,
     running: Option<Running>,
     guests: watch::Sender<Option<Guest>>,
+    publisher: Publisher,
     control: UnixListener,
     /// Has what the guest's network did recorded.
     flushes: mpsc::Sender<Flush>,
@@ -141,6 +144,8 @@ impl Supervisor {
         let taking = directory.clone();
         let alive = blocking(move || Ok(taking.become_supervisor(TAKE_OVER)?)).await?;
         let (guests, at_present) = watch::channel(None);
+        let may_publish = record.is_guest() && record.origin.network_policy.allows_publishing();
+        let publisher = Publisher::new(at_present.clone(), may_publish);
         tokio::spawn(relay(listen(&directory.guest_socket())?, at_present));
         let control = listen(&directory.control_socket())?;
         let lock = alive.share().map_err(FsError::on("share the lock of", directory.alive_file()))?;
@@ -169,6 +174,7 @@ impl Supervisor {
             generation,
             running,
             guests,
+            publisher,
             control,
             flushes,
             _alive: alive,
@@ -237,7 +243,7 @@ impl Supervisor {
         let mut client = BufReader::new(client);
         // Clients are pyro's own; one that says nothing must not hold up the others for long.
         let Ok(Ok(said)) = timeout(PING_DEADLINE, receive(&mut client)).await else { return Ok(false) };
-        let orderly = match said {
+        match said {
             Control::Ping => {
                 let guest = self.running.as_ref().map(|running| running.guest.clone());
                 tokio::spawn(async move {
@@ -247,33 +253,41 @@ impl Supervisor {
                         }
                         None => false,
                     };
-                    // Whoever does not wait for the answer does not need it.
-                    let _unheard = send(&mut client, &ControlAnswer { orderly, network: None }).await;
+                    tell(client, ControlAnswer { orderly }).await;
                 });
-                return Ok(false);
             }
             Control::Network => {
                 let network =
                     self.running.as_ref().and_then(|running| Some(running.network.as_ref()?.state()));
                 let flushes = self.flushes.clone();
                 tokio::spawn(async move {
-                    let orderly = flush(&flushes).await;
-                    let _unheard = send(&mut client, &ControlAnswer { orderly, network }).await;
+                    flush(&flushes).await;
+                    tell(client, network).await;
                 });
-                return Ok(false);
             }
-            Control::Stop => self.stop(None).await?,
+            Control::Stop => tell(client, ControlAnswer { orderly: self.stop(None).await? }).await,
             Control::End => {
                 self.end_machine().await;
-                true
+                self.remove_sockets();
+                tell(client, ControlAnswer { orderly: true }).await;
+                return Ok(true);
             }
-        };
-        if said == Control::End {
-            self.remove_sockets();
+            Control::Publish { service, ports } => {
+                tokio::spawn(self.publisher.clone().publish(client, service, ports));
+            }
+            Control::Published => {
+                let published = self.publisher.published();
+                tokio::spawn(tell(client, published));
+            }
+            Control::Unpublished { service } => {
+                let publisher = self.publisher.clone();
+                tokio::spawn(async move {
+                    publisher.unpublished(&service).await;
+                    tell(client, ControlAnswer { orderly: true }).await;
+                });
+            }
         }
-        // Whoever does not wait for the answer does not need it.
-        let _unheard = send(&mut client, &ControlAnswer { orderly, network: None }).await;
-        Ok(said == Control::End)
+        Ok(false)
     }
 
     /// Ends the guest so that everything it wrote is on its disk. Returns false where it would not, and was killed.
@@ -297,6 +311,7 @@ impl Supervisor {
             flush(&self.flushes).await;
             running.end().await;
         }
+        self.publisher.settled().await;
     }
 
     /// The guest is gone: record it, with the reason where nobody asked for it. Returns false where the record is no longer, or
@@ -340,6 +355,11 @@ async fn flush(flushes: &mpsc::Sender<Flush>) -> bool {
     let (flush, flushed) = oneshot::channel();
     flushes.send(flush).await.is_ok()
         && timeout(FLUSH_DEADLINE, flushed).await.is_ok_and(|flushed| flushed.is_ok())
+}
+
+async fn tell(mut client: BufReader<UnixStream>, answer: impl Serialize + Sync) {
+    // Whoever does not wait for the answer does not need it.
+    let _unheard = send(&mut client, &answer).await;
 }
 
 fn pyro(dirs: pyro_runtime::Dirs, templates: TemplatePolicy) -> Pyro {
