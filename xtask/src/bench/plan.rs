@@ -24,11 +24,13 @@ pub enum Figure {
     Workspace,
     WorkspaceDiff,
     WorkspaceList,
+    WorkspaceLive,
+    Network,
     Install,
 }
 
 impl Figure {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 17] = [
         Self::Floor,
         Self::RunWarm,
         Self::RunCold,
@@ -43,6 +45,8 @@ impl Figure {
         Self::Workspace,
         Self::WorkspaceDiff,
         Self::WorkspaceList,
+        Self::WorkspaceLive,
+        Self::Network,
         Self::Install,
     ];
 
@@ -63,6 +67,8 @@ impl Figure {
             Self::Workspace => "workspace",
             Self::WorkspaceDiff => "workspace diff",
             Self::WorkspaceList => "workspace list",
+            Self::WorkspaceLive => "workspace live",
+            Self::Network => "network",
             Self::Install => "install",
         }
     }
@@ -81,7 +87,13 @@ impl Figure {
     fn goes_by_rounds(self) -> bool {
         !matches!(
             self,
-            Self::Fleet | Self::Workspace | Self::WorkspaceDiff | Self::WorkspaceList | Self::Install
+            Self::Fleet
+                | Self::Workspace
+                | Self::WorkspaceDiff
+                | Self::WorkspaceList
+                | Self::WorkspaceLive
+                | Self::Network
+                | Self::Install
         )
     }
 

@@ -82,6 +82,56 @@ impl Series {
     }
 }
 
+/// Series that come to be as values come.
+#[derive(Debug)]
+pub struct Collected {
+    /// What their names begin with.
+    what: &'static str,
+    series: Vec<Series>,
+}
+
+impl Collected {
+    /// None yet.
+    pub fn new(what: &'static str) -> Self {
+        Self { what, series: Vec::new() }
+    }
+
+    /// Adds a time of a step.
+    pub fn time(&mut self, step: &str, time: Duration) {
+        self.of(step, Series::times).push_time(time);
+    }
+
+    /// Adds an amount of memory.
+    pub fn size(&mut self, step: &str, mebibytes: f64) {
+        self.of(step, Series::sizes).values.push(mebibytes);
+    }
+
+    /// Adds the throughput of a step.
+    #[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^52")]
+    pub fn rate(&mut self, step: &str, bytes: usize, time: Duration) {
+        let rate = bytes as f64 / f64::from(1 << 20) / time.as_secs_f64();
+        self.of(step, Series::rates).values.push(rate);
+    }
+
+    fn of(&mut self, step: &str, new: fn(String) -> Series) -> &mut Series {
+        let name = format!("{} {step}", self.what);
+        let known = self.series.iter().position(|series| series.name == name);
+        let index = known.unwrap_or_else(|| {
+            self.series.push(new(name));
+            self.series.len() - 1
+        });
+        &mut self.series[index]
+    }
+
+    /// The series, in the order of their first values, times as multiples of the floor.
+    pub fn into_series(mut self, floor: &Series) -> Vec<Series> {
+        for series in self.series.iter_mut().filter(|series| series.is_of_times()) {
+            series.compare("floor", floor);
+        }
+        self.series
+    }
+}
+
 /// What is said of the values of a series.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Summary {

@@ -1,13 +1,15 @@
 //! Workspaces, as an agent uses them: through the SDK, with supervisors that are the release binary.
 
 mod list;
+mod live;
+mod network;
 mod seeds;
 mod steps;
 mod tree;
 
 use super::machine;
 use super::plan::{Figure, Plan};
-use super::series::Series;
+use super::series::{Collected, Series};
 use anyhow::{Context, Result, bail};
 use pyro::workspace::{CreateWorkspace, WorkspaceExec, WorkspaceId, WorkspaceStatus};
 use pyro::{OutputMode, Pyro, StartKind};
@@ -33,6 +35,23 @@ pub async fn measure(binary: &Path, pyro: &Pyro, plan: &Plan) -> Result<Vec<Seri
         measured.push(floor);
         measured.extend(steps);
     }
+    let mut floor = Series::times("floor, beside live workspaces");
+    let mut live = Collected::new("workspace");
+    let mut network = Collected::new("network");
+    if plan.has(Figure::WorkspaceLive) || plan.has(Figure::Network) {
+        for _ in 0..plan.runs() {
+            floor.push_time(machine::floor(pyro).await?);
+            if plan.has(Figure::WorkspaceLive) {
+                live::measure(pyro, &mut live).await?;
+            }
+            if plan.has(Figure::Network) {
+                network::measure(pyro, &mut network).await?;
+            }
+        }
+        measured.extend(live.into_series(&floor));
+        measured.extend(network.into_series(&floor));
+        measured.push(floor);
+    }
     if plan.has(Figure::WorkspaceDiff) {
         measured.extend(tree::measure(pyro, plan.runs()).await?);
     }
@@ -44,8 +63,12 @@ pub async fn measure(binary: &Path, pyro: &Pyro, plan: &Plan) -> Result<Vec<Seri
 
 /// Creates a workspace of the default shape. Fails when its guest did not come up from its template.
 async fn create(pyro: &Pyro, seed_path: Option<PathBuf>) -> Result<WorkspaceStatus> {
-    let defaults = CreateWorkspace::new(super::ENVIRONMENT);
-    let request = CreateWorkspace { seed_path, ttl_seconds: TTL_SECONDS, ..defaults };
+    create_with(pyro, CreateWorkspace { seed_path, ..CreateWorkspace::new(super::ENVIRONMENT) }).await
+}
+
+/// The same as `request` says, but for how long it lives.
+async fn create_with(pyro: &Pyro, request: CreateWorkspace) -> Result<WorkspaceStatus> {
+    let request = CreateWorkspace { ttl_seconds: TTL_SECONDS, ..request };
     let created = pyro.create_workspace(request).await?;
     if created.start != Some(StartKind::Warm) {
         let why = created.cold_start_reason.unwrap_or_else(|| "this engine has no templates".to_owned());
@@ -56,13 +79,18 @@ async fn create(pyro: &Pyro, seed_path: Option<PathBuf>) -> Result<WorkspaceStat
 
 /// Runs a shell's command that is to succeed.
 async fn shell(pyro: &Pyro, id: &WorkspaceId, script: &str) -> Result<()> {
+    output(pyro, id, script).await.map(drop)
+}
+
+/// The same, for what it prints.
+async fn output(pyro: &Pyro, id: &WorkspaceId, script: &str) -> Result<String> {
     let command = ["sh", "-c", script].map(ToOwned::to_owned).to_vec();
     let exec = WorkspaceExec { command, timeout_seconds: TIMEOUT_SECONDS };
     let result = pyro.exec_workspace(id, exec, OutputMode::Capture).await?;
     if result.exit_code != 0 {
         bail!("`{script}` in a workspace ended with {}: {}", result.exit_code, result.stderr);
     }
-    Ok(())
+    Ok(result.stdout)
 }
 
 /// The process that has the lock of a workspace's supervisor.
