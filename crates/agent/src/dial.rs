@@ -37,13 +37,11 @@ pub async fn dial(call: &Call, request: Dial) -> Result<Done, Fail> {
     let mut connection = Connection { stream, is_over: false };
     call.send(reply::Reply::Done(Done {})).await?;
     let ((), unsent) = try_join!(receive(call, &connection.stream), send(call, &connection.stream))?;
-    match unsent {
-        Some(fail) => Err(fail),
-        None => {
-            connection.is_over = true;
-            Ok(Done {})
-        }
+    if let Some(fail) = unsent {
+        return Err(fail);
     }
+    connection.is_over = true;
+    Ok(Done {})
 }
 
 /// A connection that is reset when it is dropped before it is over.

@@ -99,14 +99,8 @@ enum Answer {
     PowerOff { grace: Duration },
 }
 
-async fn perform(agent: &Rc<Agent>, call: &Call, request: Result<Request, Fail>) -> Result<Answer, Fail> {
-    let request = request?;
-    if request.generation != GENERATION {
-        let message = format!("the host speaks generation {}, this agent {GENERATION}", request.generation);
-        return Err(Fail::new(FailureKind::Unsupported, message));
-    }
-    let unknown = || Fail::new(FailureKind::Unsupported, "the call is not known to this agent");
-    let requested = request.call.ok_or_else(unknown)?;
+/// Fails unless the call is legal in the agent's present state.
+fn require_legal(agent: &Agent, requested: &Requested) -> Result<(), Fail> {
     let needs_root = !matches!(
         requested,
         Requested::Ping(_)
@@ -132,6 +126,18 @@ async fn perform(agent: &Rc<Agent>, call: &Call, request: Result<Request, Fail>)
     if needs_workspace {
         agent.require_configured()?;
     }
+    Ok(())
+}
+
+async fn perform(agent: &Rc<Agent>, call: &Call, request: Result<Request, Fail>) -> Result<Answer, Fail> {
+    let request = request?;
+    if request.generation != GENERATION {
+        let message = format!("the host speaks generation {}, this agent {GENERATION}", request.generation);
+        return Err(Fail::new(FailureKind::Unsupported, message));
+    }
+    let unknown = || Fail::new(FailureKind::Unsupported, "the call is not known to this agent");
+    let requested = request.call.ok_or_else(unknown)?;
+    require_legal(agent, &requested)?;
     let reply = match requested {
         Requested::Ping(ping) => reply::Reply::Pong(pong(agent, ping)),
         Requested::Stage(request) => {

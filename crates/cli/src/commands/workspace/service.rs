@@ -172,7 +172,7 @@ pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
 }
 
 fn published(ports: &[PublishedPort]) -> String {
-    ports.iter().map(|port| format!("published {port}\n")).collect()
+    ports.iter().flat_map(|port| ["published ".to_owned(), port.to_string(), "\n".to_owned()]).collect()
 }
 
 fn state(service: &ServiceInfo) -> String {

@@ -3,8 +3,11 @@
 use super::{EXISTS, INVALID, MISSING, WRONG_STATE, list};
 use crate::{DEBIAN, SUITE};
 use pyro_testkit::{Home, Signal, Value, Workspace, json, poll_until};
+use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Barrier;
 use std::time::Duration;
 
@@ -87,7 +90,7 @@ fn expect_closed(port: u16) {
 #[track_caller]
 fn expect_closing(port: u16) {
     let closed = poll_until(DEADLINE, || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).err());
-    assert_eq!(closed.expect("it is closed").kind(), ErrorKind::ConnectionRefused);
+    assert_eq!(closed.unwrap().kind(), ErrorKind::ConnectionRefused);
 }
 
 fn free_port() -> u16 {
@@ -245,8 +248,9 @@ fn whoever_starts_a_service_and_is_killed_leaves_no_listener_behind() {
     let workspace = workspace(&home);
     let port = free_port();
     // As the client does it, up to where it starts the service.
-    let socket = home.workspace_directory(workspace.id()).join("control.sock");
-    let mut control = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    let directory = File::open(home.workspace_directory(workspace.id())).unwrap();
+    let socket = format!("/proc/self/fd/{}/control.sock", directory.as_raw_fd());
+    let mut control = UnixStream::connect(socket).unwrap();
     let ports = json!([{ "host_port": port, "guest_port": 8000 }]);
     let asked = json!({ "publish": { "service": "web", "ports": ports } });
     control.write_all(format!("{asked}\n").as_bytes()).unwrap();

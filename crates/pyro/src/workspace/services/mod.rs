@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use pyro_protocol::limits::{MAX_SERVICE_WAIT, MAX_SERVICES};
 use pyro_protocol::v1::FailureKind;
 use pyro_vmm::VmmError;
-use pyro_vmm::guest::{ServiceRequest, ServiceState, ServiceStatus};
+use pyro_vmm::guest::{ServiceRequest, ServiceState, ServiceStatus, StartingService};
 use readiness::{described, parsed};
 use serde::Serialize;
 use std::io;
@@ -185,25 +185,37 @@ impl Pyro {
             Record::touch(store, &of)
         })
         .await?;
+        self.settle_service(&session, &row, starting, confirmed).await
+    }
+
+    /// Waits until a service is ready or has failed. One that is not published, as it was to be, is not to run either.
+    async fn settle_service(
+        &self,
+        session: &Session,
+        row: &ServiceRow,
+        starting: StartingService,
+        published: io::Result<bool>,
+    ) -> Result<ServiceInfo, PyroError> {
         let state = match starting.settled().await {
             Ok(state) => state,
-            Err(error) => return Err(self.explain(&session, error).await),
+            Err(error) => return Err(self.explain(session, error).await),
         };
-        self.record_services(&session.record, std::slice::from_ref(&row), std::slice::from_ref(&state))
+        self.record_services(&session.record, std::slice::from_ref(row), std::slice::from_ref(&state))
             .await?;
-        let info = ServiceInfo::new(id, Some(&row), state);
-        if info.is_up() && !confirmed.as_ref().is_ok_and(|published| *published) {
+        let info = ServiceInfo::new(&session.record.id, Some(row), state);
+        if !info.is_up() {
+            if !row.definition.published_ports.is_empty() {
+                self.unpublish(&session.record, &row.name).await;
+            }
+        } else if !matches!(published, Ok(true)) {
             let _stopped = session.guest.stop_service(&info.service_name, STOP_GRACE).await;
-            let source = confirmed.err().unwrap_or_else(|| io::ErrorKind::NotConnected.into());
+            let source = published.err().unwrap_or_else(|| io::ErrorKind::NotConnected.into());
             return Err(WorkspaceError::Supervisor { action: "made to publish the service", source }.into());
-        }
-        if !info.is_up() && !row.definition.published_ports.is_empty() {
-            self.unpublish(&session.record, &row.name).await;
         }
         if info.state == "running" || info.ready_at.is_some() {
             return Ok(info);
         }
-        Err(self.start_failure(&session, info).await)
+        Err(self.start_failure(session, info).await)
     }
 
     async fn start_failure(&self, session: &Session, info: ServiceInfo) -> PyroError {

@@ -154,6 +154,6 @@ async fn write_all(client: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
 /// Waits until the client has reset the connection, also while something that it sent is not read.
 async fn aborted(client: &TcpStream) {
     if client.ready(Interest::ERROR).await.is_err() {
-        pending().await
+        pending::<()>().await;
     }
 }
