@@ -22,7 +22,7 @@ use crate::agent::{Agent, Life};
 use crate::call::Call;
 use crate::channel::{Channel, shake_hands};
 use crate::fail::Fail;
-use crate::{archive, configure, diff, exec, files, freeze, services, shells};
+use crate::{archive, configure, diff, exec, files, freeze, secrets, services, shells};
 
 /// How long a new stream may take to send its request.
 const REQUEST_DEADLINE: Duration = Duration::from_mins(1);
@@ -80,7 +80,7 @@ async fn answer(agent: Rc<Agent>, stream: yamux::Stream) {
         let (last, grace) = match perform(&agent, &call, request).await {
             Ok(Answer::Reply(reply)) => (reply, None),
             Ok(Answer::PowerOff { grace }) => (reply::Reply::Done(Done {}), Some(grace)),
-            Err(fail) => (fail.into_reply(), None),
+            Err(fail) => (agent.secrets.clean(fail).into_reply(), None),
         };
         let _ = call.send(last).await;
         if let Some(grace) = grace {
@@ -127,6 +127,7 @@ async fn perform(agent: &Rc<Agent>, call: &Call, request: Result<Request, Fail>)
             | Requested::Diff(_)
             | Requested::OpenShell(_)
             | Requested::StartService(_)
+            | Requested::PutSecrets(_)
     );
     if needs_workspace {
         agent.require_configured()?;
@@ -190,7 +191,11 @@ async fn perform(agent: &Rc<Agent>, call: &Call, request: Result<Request, Fail>)
         }
         Requested::StopService(request) => reply::Reply::Services(services::stop(agent, &request).await?),
         Requested::ListShells(_) => reply::Reply::Shells(agent.shells.list()),
-        Requested::PutSecrets(_) | Requested::Tunnel(_) | Requested::Dial(_) | Requested::AwaitService(_) => {
+        Requested::PutSecrets(request) => {
+            secrets::put(agent, request)?;
+            reply::Reply::Done(Done {})
+        }
+        Requested::Tunnel(_) | Requested::Dial(_) | Requested::AwaitService(_) => {
             return Err(unknown());
         }
         Requested::Shutdown(request) => {

@@ -9,5 +9,6 @@ mod exec;
 mod files;
 mod protocol;
 mod replace;
+mod secrets;
 mod services;
 mod shells;
