@@ -2,7 +2,7 @@
 
 use super::{StoreError, milliseconds, now, timestamp};
 use crate::vm::StartKind;
-use crate::workspace::{Seed, WorkspaceId};
+use crate::workspace::{SecretInfo, Seed, WorkspaceId};
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,9 @@ pub(crate) struct Origin {
     pub(crate) allow_host_compat: bool,
     pub(crate) network_policy: String,
     pub(crate) seed: Seed,
+    /// Names alone; the values are in the workspace's directory.
+    #[serde(default)]
+    pub(crate) secrets: Vec<SecretInfo>,
 }
 
 /// How a machine came up.

@@ -10,7 +10,7 @@
 
 use super::directory::VmDirectory;
 use super::output::OutputMode;
-use super::run::{RanOn, Spans, check_command, execute};
+use super::run::{RanOn, Spans, check_command, execute, limited};
 use super::start::{MachinePlan, Running, Shape};
 use super::{RunRequest, RunResult, VmId, seconds};
 use crate::{Pyro, PyroError};
@@ -186,7 +186,7 @@ impl Pyro {
         let (timings, ran_on) = (running.timings, RanOn::of(&running));
         let executing = Instant::now();
         let keep = output.kept_bytes();
-        let outcome = execute(&running.guest, argv, limit, output, keep).await;
+        let outcome = execute(&running.guest, limited(argv, limit), output, keep).await;
         let execute = executing.elapsed();
         let outcome = outcome.map_err(|error| error.with_console(running.machine.as_ref()));
         running.end().await;

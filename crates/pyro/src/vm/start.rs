@@ -4,6 +4,7 @@ use crate::engine::blocking;
 use crate::template::{self, Template, TemplateKey, TemplatePolicy, TemplateStore, Unusable};
 use crate::vm::VmId;
 use crate::vm::directory::VmDirectory;
+use crate::workspace::SecretValues;
 use crate::{Pyro, PyroError};
 use pyro_images::Recipe;
 use pyro_protocol::error::{Diagnostic, ErrorKind, chain};
@@ -91,6 +92,8 @@ pub(crate) struct MachinePlan {
     pub(crate) seed: Option<PathBuf>,
     /// What is locked as long as the machine runs.
     pub(crate) lock: Option<Arc<OwnedFd>>,
+    /// What its guest is given before anything of the user's runs in it.
+    pub(crate) secrets: SecretValues,
 }
 
 impl MachinePlan {
@@ -102,6 +105,7 @@ impl MachinePlan {
             disk: None,
             seed: None,
             lock: None,
+            secrets: SecretValues::default(),
         }
     }
 }
@@ -277,7 +281,8 @@ impl Prepared {
         let configured = async {
             let (with_root, seeded) = (self.guest.is_some(), plan.seed.is_some());
             guest.configure(Identity { hostname: plan.name.clone(), with_root, seeded }).await?;
-            guest.set_clock().await
+            guest.set_clock().await?;
+            if plan.secrets.is_empty() { Ok(()) } else { guest.put_secrets(&plan.secrets.pairs()).await }
         };
         configured.await.map_err(|error| error.with_console(machine.as_ref()))?;
         let timings = StartTimings { launch, boot, configure: configuring.elapsed() };

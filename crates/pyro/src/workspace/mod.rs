@@ -2,6 +2,7 @@
 //!
 //! - [`create`], [`lifecycle`] (start, stop, delete), [`reset`], [`snapshots`]: from one state to another;
 //! - [`exec`], [`shells`], [`services`], [`files`], [`patch`], [`sync`], [`export`]: work inside, which goes to the guest through its supervisor;
+//! - [`secrets`]: what commands may have and nothing shows;
 //! - [`list`], [`status`], [`update`], [`logs`], [`diff`], [`summary`]: what is known;
 //! - [`access`]: how each operation finds its workspace, and sets right what a crash left behind;
 //! - [`supervisor`]: the process that owns the guest; [`directory`]: the files.
@@ -24,6 +25,7 @@ mod logs;
 mod names;
 mod patch;
 mod reset;
+mod secrets;
 mod seed;
 mod services;
 mod shells;
@@ -35,6 +37,7 @@ mod supervisor;
 mod sync;
 mod update;
 
+pub(crate) use access::Session;
 pub use create::CreateWorkspace;
 pub use diff::{DiffEntry, DiffSummary, WorkspaceDiff};
 pub(crate) use directory::WorkspaceDirectory;
@@ -48,6 +51,11 @@ pub use logs::{CommandState, LogEntry, WorkspaceLogs};
 pub use names::{SnapshotName, WorkspaceId, WorkspacePath};
 pub use patch::{PatchedFile, WorkspacePatched};
 pub use reset::{WorkspaceReset, WorkspaceResetResult};
+pub use secrets::{
+    MAX_SECRET_NAME_CHARS, NewSecret, SecretEnv, SecretError, SecretInfo, SecretName, SecretSource,
+    SecretSourceKind, SecretValue,
+};
+pub(crate) use secrets::{Redaction, SecretValues};
 pub use services::{
     DEFAULT_READY_INTERVAL_MS, DEFAULT_READY_TIMEOUT_SECONDS, DEFAULT_TAIL_LINES, ServiceInfo, ServiceList,
     ServiceLogs, ServiceReadiness, StartService,

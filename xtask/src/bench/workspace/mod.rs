@@ -57,7 +57,7 @@ async fn create(pyro: &Pyro, seed_path: Option<PathBuf>) -> Result<WorkspaceStat
 /// Runs a shell's command that is to succeed.
 async fn shell(pyro: &Pyro, id: &WorkspaceId, script: &str) -> Result<()> {
     let command = ["sh", "-c", script].map(ToOwned::to_owned).to_vec();
-    let exec = WorkspaceExec { command, timeout_seconds: TIMEOUT_SECONDS };
+    let exec = WorkspaceExec { timeout_seconds: TIMEOUT_SECONDS, ..WorkspaceExec::new(command) };
     let result = pyro.exec_workspace(id, exec, OutputMode::Capture).await?;
     if result.exit_code != 0 {
         bail!("`{script}` in a workspace ended with {}: {}", result.exit_code, result.stderr);

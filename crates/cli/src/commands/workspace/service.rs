@@ -79,6 +79,9 @@ struct StartArguments {
     /// Look at least so often whether it is ready
     #[arg(long, value_name = "MS", default_value_t = DEFAULT_READY_INTERVAL_MS)]
     ready_interval_ms: u64,
+    /// Secret of the workspace's that becomes a variable, of its own name or another; may be given several times
+    #[arg(long, value_name = "NAME[=ENV_VAR]")]
+    secret_env: Vec<String>,
     /// Program and arguments; no shell is involved
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<String>,
@@ -134,6 +137,7 @@ pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
                 readiness: arguments.ready.readiness(),
                 ready_timeout_seconds: arguments.ready_timeout_seconds,
                 ready_interval_ms: arguments.ready_interval_ms,
+                secret_env: input::secret_env(&arguments.secret_env)?,
                 ..StartService::new(name, arguments.command)
             };
             let started = super::pyro()?.start_service(&id, request).await?;

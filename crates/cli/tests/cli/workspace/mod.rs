@@ -11,6 +11,7 @@ mod lifecycle;
 mod patches;
 mod recipes;
 mod refusals;
+mod secrets;
 mod services;
 mod shells;
 mod snapshots;

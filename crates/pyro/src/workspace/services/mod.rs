@@ -10,7 +10,7 @@ pub use readiness::ServiceReadiness;
 use super::access::Session;
 use super::names::shortened;
 use super::shells::{cwd_in, within};
-use super::{WorkspaceError, WorkspaceId, WorkspacePath};
+use super::{SecretEnv, WorkspaceError, WorkspaceId, WorkspacePath};
 use crate::store::{Record, ServiceCounts, ServiceDefinition, ServiceRow, WorkspaceState};
 use crate::{Pyro, PyroError};
 use jiff::Timestamp;
@@ -54,6 +54,8 @@ pub struct StartService {
     pub ready_timeout_seconds: u64,
     /// How often to look, at least.
     pub ready_interval_ms: u64,
+    /// Secrets that become variables of it, and of the command that says whether it is ready.
+    pub secret_env: Vec<SecretEnv>,
 }
 
 impl StartService {
@@ -66,6 +68,7 @@ impl StartService {
             readiness: None,
             ready_timeout_seconds: DEFAULT_READY_TIMEOUT_SECONDS,
             ready_interval_ms: DEFAULT_READY_INTERVAL_MS,
+            secret_env: Vec::new(),
         }
     }
 }
@@ -142,16 +145,19 @@ impl Pyro {
         }
         let readiness = request.readiness.as_ref().map(parsed).transpose()?;
         let session = self.session(id, "starting a service").await?;
+        let secrets = session.record.secret_variables(&request.secret_env)?;
+        let redaction = &session.redaction;
         let definition = ServiceDefinition {
-            command: request.command.clone(),
-            cwd: request.cwd.to_string(),
-            readiness: request.readiness.as_ref().map(described),
+            command: redaction.words(&request.command),
+            cwd: redaction.text(request.cwd.to_string()),
+            readiness: request.readiness.as_ref().map(described).map(|text| redaction.text(text)),
         };
         let starting = ServiceRequest {
             name: request.name.clone(),
             argv: request.command.into_iter().map(String::into_bytes).collect(),
             cwd: cwd_in(&session, &request.cwd),
             env: Vec::new(),
+            secrets,
             readiness,
             ready_timeout: Duration::from_secs(request.ready_timeout_seconds),
             ready_interval: Duration::from_millis(request.ready_interval_ms),

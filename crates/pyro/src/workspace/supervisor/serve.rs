@@ -7,7 +7,7 @@ use crate::engine::blocking;
 use crate::store::{Record, Started, WorkspaceState};
 use crate::template::TemplatePolicy;
 use crate::vm::{MachinePlan, Running, Shape};
-use crate::workspace::{SeedMode, WorkspaceDirectory, WorkspaceError, WorkspaceId};
+use crate::workspace::{SecretValues, SeedMode, WorkspaceDirectory, WorkspaceError, WorkspaceId};
 use crate::{FetchOptions, Pyro, PyroError, Settings};
 use jiff::Timestamp;
 use pyro_protocol::error::{Diagnostic, chain};
@@ -365,7 +365,13 @@ impl Pyro {
         // There is a supervisor until the last one who writes to the disk is gone.
         let lock = Some(lock);
         let seed = (is_guest && origin.seed.mode != SeedMode::Empty).then(|| directory.seed());
-        let plan = MachinePlan { name: record.id.to_string(), directory: machine, disk, seed, lock };
+        let secrets = if origin.secrets.is_empty() {
+            SecretValues::default()
+        } else {
+            let (id, directory) = (record.id.clone(), directory.clone());
+            blocking(move || Ok(SecretValues::load(&id, &directory)?)).await?
+        };
+        let plan = MachinePlan { name: record.id.to_string(), directory: machine, disk, seed, lock, secrets };
         let running = prepared.start(&plan, &shape, self.progress()).await?;
         Ok((running, shape))
     }
