@@ -107,31 +107,7 @@ async fn perform(agent: &Rc<Agent>, call: &Call, request: Result<Request, Fail>)
     }
     let unknown = || Fail::new(FailureKind::Unsupported, "the call is not known to this agent");
     let requested = request.call.ok_or_else(unknown)?;
-    let needs_root = !matches!(
-        requested,
-        Requested::Ping(_)
-            | Requested::Stage(_)
-            | Requested::Seal(_)
-            | Requested::Freeze(_)
-            | Requested::Configure(_)
-            | Requested::Sync(_)
-            | Requested::Shutdown(_)
-    );
-    if needs_root {
-        agent.require_root()?;
-    }
-    let needs_workspace = matches!(
-        requested,
-        Requested::List(_)
-            | Requested::Replace(_)
-            | Requested::Diff(_)
-            | Requested::OpenShell(_)
-            | Requested::StartService(_)
-            | Requested::PutSecrets(_)
-    );
-    if needs_workspace {
-        agent.require_configured()?;
-    }
+    require(agent, &requested)?;
     let reply = match requested {
         Requested::Ping(ping) => reply::Reply::Pong(pong(agent, ping)),
         Requested::Stage(request) => {
@@ -204,6 +180,36 @@ async fn perform(agent: &Rc<Agent>, call: &Call, request: Result<Request, Fail>)
         }
     };
     Ok(Answer::Reply(reply))
+}
+
+/// Fails while the agent is not in a state in which the call is legal.
+fn require(agent: &Agent, requested: &Requested) -> Result<(), Fail> {
+    let needs_root = !matches!(
+        requested,
+        Requested::Ping(_)
+            | Requested::Stage(_)
+            | Requested::Seal(_)
+            | Requested::Freeze(_)
+            | Requested::Configure(_)
+            | Requested::Sync(_)
+            | Requested::Shutdown(_)
+    );
+    if needs_root {
+        agent.require_root()?;
+    }
+    let needs_workspace = matches!(
+        requested,
+        Requested::List(_)
+            | Requested::Replace(_)
+            | Requested::Diff(_)
+            | Requested::OpenShell(_)
+            | Requested::StartService(_)
+            | Requested::PutSecrets(_)
+    );
+    if needs_workspace {
+        agent.require_configured()?;
+    }
+    Ok(())
 }
 
 fn pong(agent: &Agent, ping: Ping) -> Pong {

@@ -91,8 +91,20 @@ impl Pyro {
         } else {
             directory.machine().as_os_str().as_bytes().to_vec()
         };
-        let redaction = Redaction::load(&record, &directory).await?;
+        let redaction = self.redaction(&record).await?;
         Ok(Session { record, guest: Guest::at(directory.guest_socket()), root, redaction })
+    }
+
+    /// What must not show of what comes out of a workspace.
+    pub(crate) async fn redaction(&self, record: &Record) -> Result<Redaction, PyroError> {
+        match Redaction::load(record, &self.workspace_directory(&record.id)).await {
+            Ok(redaction) => Ok(redaction),
+            Err(error) => {
+                // It may just have been deleted.
+                self.workspace(&record.id).await?;
+                Err(error)
+            }
+        }
     }
 
     /// The right to take a workspace to another state.

@@ -111,7 +111,7 @@ impl Pyro {
             allow_host_compat,
             network_policy: request.network_policy,
             seed: Seed { seed_path: request.seed_path.as_deref().map(display), ..Seed::empty() },
-            secrets: request.secrets.iter().map(SecretInfo::from).collect(),
+            secrets: SecretInfo::all(&request.secrets),
         };
         let created_at = now();
         let expires_at = created_at + SignedDuration::try_from(ttl).unwrap_or(SignedDuration::MAX);

@@ -5,7 +5,7 @@
 
 use super::access::Session;
 use super::names::absolute;
-use super::{MAX_TEXT_BYTES, Redaction, WorkspaceError, WorkspaceId};
+use super::{MAX_TEXT_BYTES, WorkspaceError, WorkspaceId};
 use crate::store::Event;
 use crate::{Pyro, PyroError};
 use pyro_patch::{FilePatch, Kind, Patch};
@@ -56,8 +56,7 @@ impl Pyro {
                 let error = WorkspaceError::from(error).into();
                 // Where there is no workspace there are no secrets.
                 let Ok(record) = self.workspace(id).await else { return Err(error) };
-                let redaction = Redaction::load(&record, &self.workspace_directory(id)).await?;
-                return Err(redaction.error(error));
+                return Err(self.redaction(&record).await?.error(error));
             }
         };
         let session = self.session(id, "applying a patch").await?;

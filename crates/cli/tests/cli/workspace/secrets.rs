@@ -95,7 +95,7 @@ fn commands_have_them_and_their_outputs_do_not() {
     }
     let status = workspace.status();
     let expected =
-        json!([{"name": "TOKEN", "source_kind": "file"}, {"name": "OTHER", "source_kind": "literal"}]);
+        json!([{"name": "OTHER", "source_kind": "literal"}, {"name": "TOKEN", "source_kind": "file"}]);
     assert_eq!(status["secrets"], expected);
 
     // One file holds it, and no process was ever told.
@@ -127,14 +127,14 @@ fn shells_and_services_have_them_and_what_is_kept_does_not() {
     assert_hidden("a shell", &seen);
     assert_hidden("a plain shell", read(&["--plain"])["output"].as_str().unwrap());
 
-    let script = r#"echo "$TOKEN"; echo "$TOKEN" >&2; touch up; exec sleep 1000"#;
+    let script = r#"echo "$TOKEN."; echo "$TOKEN." >&2; touch up; exec sleep 1000"#;
     let probe = format!("test \"$TOKEN\" = '{VALUE}'");
     let flags = ["web", "--secret-env", "TOKEN", "--ready-command", &probe, "--", "sh", "-c", script, VALUE];
     let started = workspace.json("service start", &flags);
     assert_eq!(started["state"], "running");
     let logs = || {
         let logs = workspace.json("service logs", &["web"]);
-        (logs["stdout"] == "[REDACTED]\n" && logs["stderr"] == "[REDACTED]\n").then_some(())
+        (logs["stdout"] == "[REDACTED].\n" && logs["stderr"] == "[REDACTED].\n").then_some(())
     };
     assert!(poll_until(DEADLINE, logs).is_some());
     for document in [started, workspace.json("service list", &[]), workspace.json("service logs", &["web"])] {
@@ -258,7 +258,7 @@ fn a_call_asks_for_what_there_is_and_once() {
     let workspace = workspace(&home);
     let unknown = workspace.refused("exec", &["--secret-env", "NONE", "--", "true"], (125, "not_found"));
     assert!(unknown["message"].as_str().unwrap().contains("no secret NONE"), "{unknown}");
-    assert!(unknown["hint"].as_str().unwrap().contains("TOKEN, OTHER"), "{unknown}");
+    assert!(unknown["hint"].as_str().unwrap().contains("OTHER, TOKEN"), "{unknown}");
     workspace.refused("shell open", &["--secret-env", "NONE"], MISSING);
     workspace.refused("service start", &["s", "--secret-env", "NONE", "--", "true"], MISSING);
     let twice = ["--secret-env", "TOKEN=A", "--secret-env", "OTHER=A", "--", "true"];

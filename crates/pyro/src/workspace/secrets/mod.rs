@@ -122,13 +122,19 @@ pub struct SecretInfo {
     pub source_kind: SecretSourceKind,
 }
 
-impl From<&NewSecret> for SecretInfo {
-    fn from(secret: &NewSecret) -> Self {
-        let source_kind = match secret.source {
-            SecretSource::Literal(_) => SecretSourceKind::Literal,
-            SecretSource::File(_) => SecretSourceKind::File,
+impl SecretInfo {
+    /// Those of a new workspace, by name.
+    pub(crate) fn all(secrets: &[NewSecret]) -> Vec<Self> {
+        let info = |secret: &NewSecret| {
+            let source_kind = match secret.source {
+                SecretSource::Literal(_) => SecretSourceKind::Literal,
+                SecretSource::File(_) => SecretSourceKind::File,
+            };
+            Self { name: secret.name.clone(), source_kind }
         };
-        Self { name: secret.name.clone(), source_kind }
+        let mut all: Vec<_> = secrets.iter().map(info).collect();
+        all.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        all
     }
 }
 
