@@ -38,7 +38,7 @@ fn main() {
     let manifest_dir = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
     let out_dir = PathBuf::from(variable("OUT_DIR"));
     let workspace = manifest_dir.ancestors().nth(2).map_or_else(|| manifest_dir.clone(), Path::to_path_buf);
-    for member in ["agent", "protocol", "tree"] {
+    for member in ["agent", "protocol", "redact", "tree"] {
         let member = workspace.join("crates").join(member);
         println!("cargo::rerun-if-changed={}", member.join("src").display());
         println!("cargo::rerun-if-changed={}", member.join("Cargo.toml").display());

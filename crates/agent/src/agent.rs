@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::configure::{Rehearsal, Staged};
 use crate::fail::Fail;
 use crate::reaper::Reaper;
-use crate::{services, shells};
+use crate::{secrets, services, shells};
 
 /// Transfers (archives, files) that work at the same time, each on a thread of its own; further ones wait.
 pub const MAX_TRANSFERS: usize = 16;
@@ -23,8 +23,13 @@ pub const MAX_TRANSFERS: usize = 16;
 pub enum Mode {
     /// PID 1 of a virtual machine.
     Init,
-    /// An ordinary process, with the directory that commands start in.
-    Process { workdir: PathBuf },
+    /// An ordinary process.
+    Process {
+        /// The directory that commands start in.
+        workdir: PathBuf,
+        /// The directory of the files of secrets; without it there are no secrets.
+        secrets: Option<PathBuf>,
+    },
 }
 
 /// What was done to the agent; what is legal follows from it.
@@ -47,6 +52,7 @@ pub struct Agent {
     pub reaper: Reaper,
     pub shells: shells::Registry,
     pub services: services::Registry,
+    pub secrets: secrets::Vault,
     /// Permits for the threads of transfers.
     pub transfers: Semaphore,
     /// The writable disk's file system, once mounted: the only handle to it after the root has changed.
@@ -71,6 +77,7 @@ impl Agent {
             reaper: Reaper::default(),
             shells: shells::Registry::default(),
             services: services::Registry::default(),
+            secrets: secrets::Vault::default(),
             transfers: Semaphore::new(MAX_TRANSFERS),
             scratch: RefCell::new(None),
             seed: RefCell::new(None),
@@ -121,7 +128,7 @@ impl Agent {
     pub fn default_cwd(&self) -> &Path {
         match &self.mode {
             Mode::Init => Path::new(pyro_protocol::WORKSPACE_DIR),
-            Mode::Process { workdir } => workdir,
+            Mode::Process { workdir, .. } => workdir,
         }
     }
 

@@ -50,6 +50,13 @@ impl Fail {
         self
     }
 
+    /// The same failure with what `rewrite` makes of its message and its path.
+    pub fn map_words(mut self, rewrite: impl Fn(&[u8]) -> Vec<u8>) -> Self {
+        self.message = String::from_utf8_lossy(&rewrite(self.message.as_bytes())).into_owned();
+        self.path = rewrite(&self.path);
+        self
+    }
+
     /// The reply that ends the call.
     pub fn into_reply(mut self) -> reply::Reply {
         self.message.truncate(self.message.floor_char_boundary(MAX_MESSAGE_BYTES));

@@ -2,7 +2,7 @@
 //!
 //! As PID 1 it boots a virtual machine from an initramfs and serves the host over a virtio-serial port ([`boot`]). With
 //! `--channel-fd N --workdir DIR` it is an ordinary process that serves the same protocol over an inherited socket
-//! ([`process`]). Everything runs on one thread, as tasks of a local runtime; only transfers have threads of their own.
+//! ([`process`]); secrets it takes only with `--secrets DIR` besides. Everything runs on one thread, as tasks of a local runtime; only transfers have threads of their own.
 
 mod agent;
 mod archive;
@@ -20,6 +20,7 @@ mod netlink;
 mod power;
 mod process;
 mod reaper;
+mod secrets;
 mod serve;
 mod services;
 mod shells;
@@ -36,7 +37,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::signal::unix::{SignalKind, signal};
 
-use agent::{Agent, MAX_TRANSFERS};
+use agent::{Agent, MAX_TRANSFERS, Mode};
 
 /// How long the thread of a transfer is kept for the next one.
 const IDLE_THREAD: Duration = Duration::from_secs(1);
@@ -45,15 +46,21 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
-        ["--channel-fd", fd, "--workdir", workdir] => match fd.parse() {
-            Ok(fd) => process::run(fd, PathBuf::from(workdir)),
-            Err(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "the channel is not a number")),
-        },
+        ["--channel-fd", fd, "--workdir", workdir, secrets @ ..]
+            if matches!(secrets, [] | ["--secrets", _]) =>
+        {
+            let secrets = secrets.get(1).map(PathBuf::from);
+            match fd.parse() {
+                Ok(fd) => process::run(fd, Mode::Process { workdir: PathBuf::from(workdir), secrets }),
+                Err(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "the channel is not a number")),
+            }
+        }
         // The kernel hands on words of its command line that it does not know itself.
         _ if rustix::process::getpid().is_init() => boot::run(),
-        _ => {
-            Err(io::Error::new(io::ErrorKind::InvalidInput, "usage: pyro-agent --channel-fd N --workdir DIR"))
-        }
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "usage: pyro-agent --channel-fd N --workdir DIR [--secrets DIR]",
+        )),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

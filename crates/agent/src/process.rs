@@ -3,7 +3,6 @@
 //! Everything that was started ends with the agent: as a subreaper it inherits what would otherwise get away.
 
 use std::io;
-use std::path::PathBuf;
 use std::rc::Rc;
 
 use rustix::fd::{FromRawFd, OwnedFd, RawFd};
@@ -18,13 +17,13 @@ use crate::channel::Channel;
 use crate::power;
 use crate::serve::{Ended, serve};
 
-/// Serves the socket `channel_fd`; commands start in `workdir` when they do not say otherwise.
-pub fn run(channel_fd: RawFd, workdir: PathBuf) -> io::Result<()> {
+/// Serves the socket `channel_fd`, in `mode`, which is that of a process.
+pub fn run(channel_fd: RawFd, mode: Mode) -> io::Result<()> {
     // A signal that is handled: what the commands started has to end as well when pyro is killed.
     set_parent_process_death_signal(Some(Signal::TERM))?;
     set_child_subreaper(Some(getpid()))?;
     let channel = Rc::new(inherited_socket(channel_fd)?);
-    let agent = Rc::new(Agent::new(Mode::Process { workdir }));
+    let agent = Rc::new(Agent::new(mode));
     crate::runtime()?.block_on(async {
         crate::start_reaper(&agent)?;
         let mut terminated = signal(SignalKind::terminate())?;

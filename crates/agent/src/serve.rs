@@ -22,7 +22,7 @@ use crate::agent::{Agent, Life};
 use crate::call::Call;
 use crate::channel::{Channel, shake_hands};
 use crate::fail::Fail;
-use crate::{archive, configure, dial, diff, exec, files, freeze, services, shells, tunnel};
+use crate::{archive, configure, dial, diff, exec, files, freeze, secrets, services, shells, tunnel};
 
 /// How long a new stream may take to send its request.
 const REQUEST_DEADLINE: Duration = Duration::from_mins(1);
@@ -80,7 +80,7 @@ async fn answer(agent: Rc<Agent>, stream: yamux::Stream) {
         let (last, grace) = match perform(&agent, &call, request).await {
             Ok(Answer::Reply(reply)) => (reply, None),
             Ok(Answer::PowerOff { grace }) => (reply::Reply::Done(Done {}), Some(grace)),
-            Err(fail) => (fail.into_reply(), None),
+            Err(fail) => (agent.secrets.clean(fail).into_reply(), None),
         };
         let _ = call.send(last).await;
         if let Some(grace) = grace {
@@ -121,6 +121,7 @@ fn require_legal(agent: &Agent, requested: &Requested) -> Result<(), Fail> {
             | Requested::Diff(_)
             | Requested::OpenShell(_)
             | Requested::StartService(_)
+            | Requested::PutSecrets(_)
             | Requested::Tunnel(_)
     );
     if needs_workspace {
@@ -197,6 +198,10 @@ async fn perform(agent: &Rc<Agent>, call: &Call, request: Result<Request, Fail>)
         }
         Requested::StopService(request) => reply::Reply::Services(services::stop(agent, &request).await?),
         Requested::ListShells(_) => reply::Reply::Shells(agent.shells.list()),
+        Requested::PutSecrets(request) => {
+            secrets::put(agent, request)?;
+            reply::Reply::Done(Done {})
+        }
         Requested::Tunnel(request) => {
             tunnel::tunnel(agent, call, &request).await?;
             reply::Reply::Done(Done {})
@@ -205,7 +210,6 @@ async fn perform(agent: &Rc<Agent>, call: &Call, request: Result<Request, Fail>)
             reply::Reply::Services(services::ended(agent, &request.name).await?)
         }
         Requested::Dial(request) => reply::Reply::Done(dial::dial(call, request).await?),
-        Requested::PutSecrets(_) => return Err(unknown()),
         Requested::Shutdown(request) => {
             let grace = Duration::from_millis(request.grace_ms);
             return Ok(Answer::PowerOff { grace });

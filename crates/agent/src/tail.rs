@@ -1,24 +1,66 @@
 //! The end of a stream of bytes, by position: what was written last is kept, and a reader that falls behind can tell how much it
-//! missed.
+//! missed. Secrets are taken out before anything is kept or counted.
 
 use std::collections::VecDeque;
+
+use crate::secrets::Filter;
 
 /// The last bytes of a stream.
 #[derive(Debug)]
 pub struct Tail {
+    filter: Filter,
+    last: Last,
+}
+
+/// The last bytes that may show.
+#[derive(Debug)]
+struct Last {
     kept: VecDeque<u8>,
     most: usize,
     end: u64,
 }
 
 impl Tail {
-    /// Keeps `most` bytes.
-    pub fn new(most: usize) -> Self {
-        Self { kept: VecDeque::new(), most, end: 0 }
+    /// Keeps `most` bytes of what `filter` lets through.
+    pub fn new(most: usize, filter: Filter) -> Self {
+        Self { filter, last: Last { kept: VecDeque::new(), most, end: 0 } }
     }
 
     /// Takes what comes next.
     pub fn append(&mut self, bytes: &[u8]) {
+        let Self { filter, last } = self;
+        filter.push(bytes, |certain| last.append(certain));
+    }
+
+    /// Nothing comes any more: takes what the filter holds back.
+    pub fn finish(&mut self) {
+        let held = self.filter.end();
+        self.last.append(&held);
+    }
+
+    /// Position of the oldest byte that is kept.
+    pub fn begin(&self) -> u64 {
+        self.last.begin()
+    }
+
+    /// Position after the last byte.
+    pub fn end(&self) -> u64 {
+        self.last.end
+    }
+
+    /// At most `most` bytes from `cursor` on, or from the oldest one where that is not kept any more, with the position of the
+    /// first one.
+    pub fn read(&self, cursor: u64, most: u64) -> (u64, Vec<u8>) {
+        let last = &self.last;
+        let first = cursor.clamp(last.begin(), last.end);
+        let from = usize::try_from(first - last.begin()).unwrap_or(usize::MAX);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        (first, last.kept.iter().skip(from).take(most).copied().collect())
+    }
+}
+
+impl Last {
+    fn append(&mut self, bytes: &[u8]) {
         self.end += bytes.len() as u64;
         let bytes = &bytes[bytes.len().saturating_sub(self.most)..];
         let surplus = (self.kept.len() + bytes.len()).saturating_sub(self.most);
@@ -26,23 +68,8 @@ impl Tail {
         self.kept.extend(bytes);
     }
 
-    /// Position of the oldest byte that is kept.
-    pub fn begin(&self) -> u64 {
+    fn begin(&self) -> u64 {
         self.end - self.kept.len() as u64
-    }
-
-    /// Position after the last byte.
-    pub fn end(&self) -> u64 {
-        self.end
-    }
-
-    /// At most `most` bytes from `cursor` on, or from the oldest one where that is not kept any more, with the position of the
-    /// first one.
-    pub fn read(&self, cursor: u64, most: u64) -> (u64, Vec<u8>) {
-        let first = cursor.clamp(self.begin(), self.end);
-        let from = usize::try_from(first - self.begin()).unwrap_or(usize::MAX);
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        (first, self.kept.iter().skip(from).take(most).copied().collect())
     }
 }
 
@@ -59,7 +86,7 @@ mod tests {
             cursor in 0..400_u64,
             limit in 0..60_u64,
         ) {
-            let mut tail = Tail::new(most);
+            let mut tail = Tail::new(most, Filter::default());
             for chunk in &chunks {
                 tail.append(chunk);
             }

@@ -1,7 +1,10 @@
 //! Texts and names that the user gives: on the command line, in a file of the host's, on standard input.
 
 use pyro::network::NamePattern;
-use pyro::workspace::{MAX_TEXT_BYTES, ShellId, WorkspaceError, WorkspaceId};
+use pyro::workspace::{
+    MAX_TEXT_BYTES, NewSecret, SecretEnv, SecretError, SecretName, SecretSource, ShellId, WorkspaceError,
+    WorkspaceId,
+};
 use pyro::{Diagnostic, ErrorKind, PyroError};
 use std::convert::Infallible;
 use std::fs::File;
@@ -141,6 +144,33 @@ pub fn label(text: &str) -> Result<(String, String), &'static str> {
     }
 }
 
+/// Secrets as `create` is given them, each split at its first `=`. No error shows what was given: it may be a value.
+pub fn new_secrets(literals: Vec<String>, files: Vec<String>) -> Result<Vec<NewSecret>, PyroError> {
+    let split = |text: &str| match text.split_once('=') {
+        Some((name, rest)) => Ok((SecretName::parse(name)?, rest.to_owned())),
+        None => Err(SecretError::MalformedName),
+    };
+    let mut secrets = Vec::with_capacity(literals.len() + files.len());
+    for text in literals {
+        let (name, value) = split(&text)?;
+        secrets.push(NewSecret { name, source: SecretSource::Literal(value.into()) });
+    }
+    for text in files {
+        let (name, path) = split(&text)?;
+        secrets.push(NewSecret { name, source: SecretSource::File(path.into()) });
+    }
+    Ok(secrets)
+}
+
+/// Secrets as calls name them.
+pub fn secret_env(given: &[String]) -> Result<Vec<SecretEnv>, PyroError> {
+    let parse = |text: &String| match text.split_once('=') {
+        Some((secret, variable)) => SecretEnv::new(secret, Some(variable)),
+        None => SecretEnv::new(text, None),
+    };
+    Ok(given.iter().map(parse).collect::<Result<_, _>>()?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,6 +190,22 @@ mod tests {
             let expected = expected.map(|(key, value)| (key.to_owned(), value.to_owned()));
             assert_eq!(label(given).ok(), expected, "{given:?}");
         }
+    }
+
+    #[test]
+    fn a_malformed_secret_is_not_shown() {
+        let secret = |text: &str| new_secrets(vec![text.to_owned()], Vec::new());
+        let given = secret("A=b=c").unwrap();
+        assert_eq!(given[0].source, SecretSource::Literal("b=c".to_owned().into()));
+        for text in ["hunter2-", "hunter2-=", "=hunter2"] {
+            let refused = secret(text).unwrap_err();
+            assert!(!refused.to_string().contains("hunter2"), "{refused}");
+        }
+        let refused = secret_env(&["TOKEN=hunter2-".to_owned()]).unwrap_err();
+        assert!(
+            refused.to_string().contains("TOKEN") && !refused.to_string().contains("hunter2"),
+            "{refused}"
+        );
     }
 
     #[test]

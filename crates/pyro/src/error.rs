@@ -2,7 +2,7 @@
 
 use crate::store::StoreError;
 use crate::vm::VmId;
-use crate::workspace::WorkspaceError;
+use crate::workspace::{SecretError, WorkspaceError};
 use pyro_images::ImagesError;
 use pyro_protocol::error::{Diagnostic, ErrorKind};
 use pyro_protocol::limits::MAX_ARGUMENT_BYTES;
@@ -145,7 +145,9 @@ impl PyroError {
             Self::Environment(source) => source.log(),
             Self::Vmm(source) => source.console(),
             Self::FailedClosed(source) => source.log(),
-            Self::Workspace(WorkspaceError::StartFailed { log, .. }) => log.as_deref(),
+            Self::Workspace(
+                WorkspaceError::StartFailed { log, .. } | WorkspaceError::Redacted { log, .. },
+            ) => log.as_deref(),
             Self::Workspace(WorkspaceError::ServiceFailed { log, .. }) => {
                 Some(log.as_str()).filter(|log| !log.is_empty())
             }
@@ -182,6 +184,12 @@ impl PyroError {
                 return None;
             }
         })
+    }
+}
+
+impl From<SecretError> for PyroError {
+    fn from(error: SecretError) -> Self {
+        WorkspaceError::from(error).into()
     }
 }
 

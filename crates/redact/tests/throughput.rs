@@ -26,7 +26,7 @@ fn throughput() {
     let values: Vec<String> = (0..20)
         .map(|_| format!("{:x}", u128::from_be_bytes([random(), random()].concat().try_into().unwrap())))
         .collect();
-    for count in [0, 1, 20] {
+    for count in [0, 1, 8, 20] {
         let secrets = Secrets::new(values[..count].iter().map(|value| ("TOKEN", value))).unwrap();
         for (name, data) in [("text", &text), ("random", &noise)] {
             let mut out = Vec::new();

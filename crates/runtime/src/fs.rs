@@ -99,10 +99,20 @@ pub fn create_dir_all(dir: &Path) -> Result<(), FsError> {
 
 /// Makes `path` hold `bytes`: readers see the old content or the new one, never a part. The parent must exist.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FsError> {
+    write_as(path, bytes, 0o644)
+}
+
+/// The same, and nobody else can read it at any time.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FsError> {
+    write_as(path, bytes, 0o600)
+}
+
+/// What is being written has mode 0600 until it is complete.
+fn write_as(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FsError> {
     let parent = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(parent).map_err(FsError::on("write", path))?;
     file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(FsError::on("write", path))?;
-    set_mode(file.path(), 0o644)?;
+    set_mode(file.path(), mode)?;
     file.persist(path).map_err(|error| FsError {
         action: "write",
         path: path.to_owned(),
@@ -244,6 +254,10 @@ mod tests {
         write_atomic(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        assert_eq!(mode(&path), 0o644);
+        write_private(&path, b"three").unwrap();
+        assert_eq!(mode(&path), 0o600);
         let error = write_atomic(&dir.path().join("none/record"), b"x").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
         assert!(error.to_string().contains("none/record"));

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use tempfile::TempDir;
 
 use crate::tree::{Tree, refuse_parent, split};
-use crate::{Limits, Owner, Problem, Totals, TreeError, Unpacker};
+use crate::{Limits, Owner, Problem, Rewrite, Totals, TreeError, Unpacker};
 
 /// What is unpacked into, in the private directory.
 const CONTENT: &str = "content";
@@ -53,6 +53,7 @@ pub struct Destination {
     parent: File,
     name: OsString,
     private: TempDir,
+    rewrite: Option<Box<dyn Rewrite>>,
     unpacked: Option<Unpacked>,
 }
 
@@ -91,8 +92,16 @@ impl Destination {
             parent: File::from(parent),
             name: name.to_owned(),
             private,
+            rewrite: None,
             unpacked: None,
         })
+    }
+
+    /// Has `rewrite` change the content of files before anything of it is on the disk.
+    #[must_use]
+    pub fn rewriting(mut self, rewrite: Box<dyn Rewrite>) -> Self {
+        self.rewrite = Some(rewrite);
+        self
     }
 
     /// Unpacks a guest's archive: the entries of a directory, or one file or link. `expected` is what the guest was
@@ -112,6 +121,7 @@ impl Destination {
         }
         let content = self.private.path().join(CONTENT);
         let unpacker = Unpacker::new(Tree::open(&content)?, Owner::Unpacker, limits).for_host();
+        let unpacker = unpacker.rewriting(self.rewrite.take());
         let (totals, is_directory) = unpacker.run(input)?;
         let tree = Tree::open(&content)?;
         let (artifact_type, artifact) = identify(&tree, is_directory, totals, expected)?;

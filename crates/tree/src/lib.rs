@@ -27,7 +27,7 @@ pub use pack::{pack, pack_beneath};
 #[cfg(feature = "host")]
 pub use source::{Source, SourceKind};
 pub use tree::{Tree, absolute, refuse_parent, relative, split};
-pub use unpack::{Owner, Unpacker};
+pub use unpack::{Owner, Rewrite, Unpacker};
 
 use pyro_protocol::limits::{MAX_ARCHIVE_BYTES, MAX_ARCHIVE_ENTRIES};
 

@@ -7,6 +7,7 @@
 //! Directories get their attributes at the end: until then they must be writable, and their times would change.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -65,6 +66,15 @@ impl Default for Owner {
     }
 }
 
+/// Changes the content of files on its way, one file after the other.
+pub trait Rewrite: fmt::Debug + Send {
+    /// Takes what comes next of a file, and appends what is to be written.
+    fn push(&mut self, content: &[u8], out: &mut Vec<u8>);
+
+    /// The file has ended: appends the rest. What comes after that is another file.
+    fn finish(&mut self, out: &mut Vec<u8>);
+}
+
 /// Unpacks one archive into one directory.
 pub struct Unpacker {
     tree: Tree,
@@ -79,6 +89,8 @@ pub struct Unpacker {
     directories: Vec<(PathBuf, Attributes)>,
     remembered: usize,
     buffer: Vec<u8>,
+    rewrite: Option<Box<dyn Rewrite>>,
+    rewritten: Vec<u8>,
     unpacked: Totals,
 }
 
@@ -95,6 +107,8 @@ impl Unpacker {
             directories: Vec::new(),
             remembered: 0,
             buffer: vec![0; MAX_CHUNK_BYTES],
+            rewrite: None,
+            rewritten: Vec::new(),
             unpacked: Totals::default(),
         }
     }
@@ -104,6 +118,13 @@ impl Unpacker {
     #[cfg(feature = "host")]
     pub(crate) fn for_host(mut self) -> Self {
         self.for_host = true;
+        self
+    }
+
+    /// Writes what `rewrite` makes of the files.
+    #[cfg(feature = "host")]
+    pub(crate) fn rewriting(mut self, rewrite: Option<Box<dyn Rewrite>>) -> Self {
+        self.rewrite = rewrite;
         self
     }
 
@@ -217,11 +238,15 @@ impl Unpacker {
         let (mut length, mut written) = (0, 0);
         loop {
             let count = read_full(content, &mut self.buffer).map_err(TreeError::reading)?;
-            let end = write_sparse(&file, &self.buffer[..count], length)
-                .map_err(|error| TreeError::io("write the file", error))?;
+            let is_last = count < self.buffer.len();
+            let chunk = rewritten(&mut self.rewrite, &self.buffer[..count], is_last, &mut self.rewritten);
+            let bytes = self.unpacked.bytes.saturating_add(chunk.len() as u64);
+            self.unpacked.bytes = bytes.saturating_sub(count as u64);
+            let end =
+                write_sparse(&file, chunk, length).map_err(|error| TreeError::io("write the file", error))?;
             written = end.unwrap_or(written);
-            length += count as u64;
-            if count < self.buffer.len() {
+            length += chunk.len() as u64;
+            if is_last {
                 break;
             }
         }
@@ -262,6 +287,22 @@ impl Unpacker {
         }
         Ok(())
     }
+}
+
+/// What is to be written in the place of `content`.
+fn rewritten<'a>(
+    rewrite: &mut Option<Box<dyn Rewrite>>,
+    content: &'a [u8],
+    is_last: bool,
+    out: &'a mut Vec<u8>,
+) -> &'a [u8] {
+    let Some(rewrite) = rewrite else { return content };
+    out.clear();
+    rewrite.push(content, out);
+    if is_last {
+        rewrite.finish(out);
+    }
+    out
 }
 
 /// What an entry says about its file beside the content.

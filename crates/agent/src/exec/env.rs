@@ -43,7 +43,7 @@ mod tests {
     #[test]
     fn pid_1_makes_up_a_user_and_an_ordinary_process_passes_its_own_on() {
         let of = |mode: &Mode, name: &str| defaults(mode, Path::new("/w")).get(OsStr::new(name)).cloned();
-        let process = Mode::Process { workdir: "/w".into() };
+        let process = Mode::Process { workdir: "/w".into(), secrets: None };
         assert_eq!(of(&Mode::Init, "HOME"), Some("/root".into()));
         assert_eq!(of(&Mode::Init, "PATH"), Some(DEFAULT_PATH.into()));
         assert_eq!(of(&process, "PATH"), std::env::var_os("PATH"));

@@ -44,10 +44,11 @@ pub async fn run(agent: &Rc<Agent>, call: &Call, request: Exec) -> Result<Exited
     let running = spawn(agent, &plan)?;
     let pid = running.group.leader().as_raw_nonzero().get().unsigned_abs();
     call.send(reply::Reply::Started(Started { pid })).await?;
-    supervise(call, running, plan.timeout, started).await
+    supervise(agent, call, running, plan.timeout, started).await
 }
 
 async fn supervise(
+    agent: &Agent,
     call: &Call,
     running: Running,
     limit: Option<Duration>,
@@ -57,8 +58,8 @@ async fn supervise(
     let (cut_off, cut) = watch::channel(false);
     let outputs = async {
         try_join!(
-            relay(call, OutputStream::Stdout, stdout, cut.clone()),
-            relay(call, OutputStream::Stderr, stderr, cut.clone()),
+            relay(call, OutputStream::Stdout, agent.secrets.filter(), stdout, cut.clone()),
+            relay(call, OutputStream::Stderr, agent.secrets.filter(), stderr, cut.clone()),
         )
         .map(|(stdout, stderr)| stdout || stderr)
     };

@@ -1,6 +1,6 @@
-//! Relays one output pipe of a command to the host, a chunk at a time.
+//! Relays one output pipe of a command to the host, a chunk at a time and without secrets.
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use pyro_protocol::limits::MAX_CHUNK_BYTES;
 use pyro_protocol::v1::{Output, OutputStream, reply};
 use rustix::io::{Errno, ioctl_fionread};
@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::call::Call;
 use crate::fail::Fail;
+use crate::secrets::Filter;
 
 /// Sends what comes out of `pipe` until its end, or until `cut_off` turns true; returns whether it was cut off.
 ///
@@ -19,6 +20,19 @@ use crate::fail::Fail;
 pub async fn relay(
     call: &Call,
     stream: OutputStream,
+    mut filter: Filter,
+    pipe: pipe::Receiver,
+    cut_off: watch::Receiver<bool>,
+) -> Result<bool, Fail> {
+    let is_cut_off = relay_all(call, stream, &mut filter, pipe, cut_off).await?;
+    send(call, stream, filter.end().into()).await?;
+    Ok(is_cut_off)
+}
+
+async fn relay_all(
+    call: &Call,
+    stream: OutputStream,
+    filter: &mut Filter,
     mut pipe: pipe::Receiver,
     mut cut_off: watch::Receiver<bool>,
 ) -> Result<bool, Fail> {
@@ -33,7 +47,7 @@ pub async fn relay(
         };
         match read {
             Ok(0) | Err(_) => return Ok(false),
-            Ok(_) => call.send(output(stream, &mut buffer)).await?,
+            Ok(_) => send(call, stream, filter.take(&mut buffer)).await?,
         }
     }
     let mut left = ioctl_fionread(&pipe).unwrap_or(0);
@@ -46,7 +60,7 @@ pub async fn relay(
             Ok(count) if left > 0 => {
                 left = left.saturating_sub(count as u64);
                 buffer.truncate(count);
-                call.send(output(stream, &mut buffer)).await?;
+                send(call, stream, filter.take(&mut buffer)).await?;
             }
             Err(Errno::INTR) => {}
             Ok(_) | Err(_) => return Ok(true),
@@ -54,6 +68,11 @@ pub async fn relay(
     }
 }
 
-fn output(stream: OutputStream, buffer: &mut BytesMut) -> reply::Reply {
-    reply::Reply::Output(Output { stream: stream.into(), data: buffer.split().freeze() })
+/// Sends `bytes` in chunks: marks are longer than some of what they stand for.
+async fn send(call: &Call, stream: OutputStream, mut bytes: Bytes) -> Result<(), Fail> {
+    while !bytes.is_empty() {
+        let data = bytes.split_to(bytes.len().min(MAX_CHUNK_BYTES));
+        call.send(reply::Reply::Output(Output { stream: stream.into(), data })).await?;
+    }
+    Ok(())
 }

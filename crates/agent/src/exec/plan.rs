@@ -1,6 +1,7 @@
 //! A request to run a command, validated.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,8 +14,7 @@ use super::env::{self, Environment};
 use crate::agent::Agent;
 use crate::fail::Fail;
 
-/// Everything needed to spawn a command.
-#[derive(Debug)]
+/// Everything needed to spawn a command. Secrets may be in its environment.
 pub struct Plan {
     /// Not empty.
     pub argv: Vec<OsString>,
@@ -42,6 +42,9 @@ impl Plan {
             let (name, value) = variable(entry)?;
             env.insert(name, value);
         }
+        for wanted in &request.secrets {
+            env.insert(variable_name(&wanted.variable)?, agent.secrets.variable(wanted)?);
+        }
         Ok(Self { argv, cwd, env, timeout: time_limit(request.timeout_ms)?, stdin: request.stdin })
     }
 }
@@ -64,12 +67,15 @@ fn without_nul(what: &str, bytes: &Bytes) -> Result<OsString, Fail> {
 }
 
 fn variable(entry: &EnvVar) -> Result<(OsString, OsString), Fail> {
-    let name = without_nul("a variable's name", &entry.name)?;
-    let value = without_nul("a variable's value", &entry.value)?;
+    Ok((variable_name(&entry.name)?, without_nul("a variable's value", &entry.value)?))
+}
+
+fn variable_name(name: &Bytes) -> Result<OsString, Fail> {
+    let name = without_nul("a variable's name", name)?;
     if name.is_empty() || name.as_bytes().contains(&b'=') {
         return Err(Fail::invalid("a variable's name is empty or contains '='"));
     }
-    Ok((name, value))
+    Ok(name)
 }
 
 fn working_directory(agent: &Agent, cwd: &Bytes) -> Result<PathBuf, Fail> {
@@ -90,6 +96,13 @@ fn time_limit(milliseconds: u64) -> Result<Option<Duration>, Fail> {
         return Err(Fail::invalid(format!("a timeout is at most {} seconds", MAX_TIMEOUT.as_secs())));
     }
     Ok((!limit.is_zero()).then_some(limit))
+}
+
+/// What is run: nothing of the environment.
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plan").field("argv", &self.argv).field("cwd", &self.cwd).finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]

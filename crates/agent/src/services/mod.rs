@@ -91,8 +91,8 @@ pub async fn start(agent: &Rc<Agent>, call: &Call, request: StartService) -> Res
         order: registry.started.replace(registry.started.get() + 1),
         pid,
         group: RefCell::new(Some(group)),
-        stdout: RefCell::new(Tail::new(SERVICE_LOG_BYTES)),
-        stderr: RefCell::new(Tail::new(SERVICE_LOG_BYTES)),
+        stdout: RefCell::new(Tail::new(SERVICE_LOG_BYTES, agent.secrets.filter())),
+        stderr: RefCell::new(Tail::new(SERVICE_LOG_BYTES, agent.secrets.filter())),
         started_unix_ns: unix_ns(),
         ready_unix_ns: Cell::new(0),
         ended_unix_ns: Cell::new(0),
@@ -134,6 +134,8 @@ pub async fn start(agent: &Rc<Agent>, call: &Call, request: StartService) -> Res
             }
             () = &mut printing => exited.await,
         };
+        ours.stdout.borrow_mut().finish();
+        ours.stderr.borrow_mut().finish();
         ours.note_end(exited);
     });
     call.send(reply::Reply::Started(Started { pid })).await?;

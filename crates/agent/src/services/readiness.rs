@@ -58,8 +58,8 @@ impl Probe {
                 Ok(Self::Http(host, port, path.clone()))
             }
             Some(readiness::Probe::Command(command)) => {
-                let Exec { cwd, env, .. } = exec_of(request);
-                let command = Exec { argv: command.argv.clone(), cwd, env, ..Exec::default() };
+                let service = exec_of(request);
+                let command = Exec { argv: command.argv.clone(), ..service };
                 Ok(Self::Command(Plan::new(agent, &command)?))
             }
         }
@@ -90,8 +90,8 @@ impl Probe {
 
 /// The command that a service is.
 pub fn exec_of(request: &StartService) -> Exec {
-    let StartService { argv, cwd, env, .. } = request.clone();
-    Exec { argv, cwd, env, ..Exec::default() }
+    let StartService { argv, cwd, env, secrets, .. } = request.clone();
+    Exec { argv, cwd, env, secrets, ..Exec::default() }
 }
 
 fn checked(endpoint: Option<&Endpoint>) -> Result<(String, u16), Fail> {

@@ -80,7 +80,8 @@ pub fn open(agent: &Rc<Agent>, request: OpenShell) -> Result<Started, Fail> {
     if argv.is_empty() {
         argv.push(Bytes::from_static(terminal::default_shell().as_encoded_bytes()));
     }
-    let command = Exec { argv, cwd: request.cwd, env: request.env, ..Exec::default() };
+    let command =
+        Exec { argv, cwd: request.cwd, env: request.env, secrets: request.secrets, ..Exec::default() };
     let mut plan = Plan::new(agent, &command)?;
     // What exec says is for pipes. Whoever asks for another terminal gets it.
     if plan.env.get(OsStr::new("TERM")).is_some_and(|term| term == "dumb") {
@@ -93,7 +94,7 @@ pub fn open(agent: &Rc<Agent>, request: OpenShell) -> Result<Started, Fail> {
         leader: seated.leader,
         terminal: RefCell::new(Some(Rc::new(seated.terminal))),
         size: Cell::new(size),
-        printed: RefCell::new(Tail::new(SHELL_BUFFER_BYTES)),
+        printed: RefCell::new(Tail::new(SHELL_BUFFER_BYTES, agent.secrets.filter())),
         exited: Cell::new(None),
         changed: watch::Sender::new(Instant::now()),
         reading: RefCell::new(None),
@@ -140,7 +141,7 @@ async fn keep_printed(shell: &Shell) {
     loop {
         let count = terminal.read(&mut buffer).await;
         if count == 0 {
-            return;
+            return shell.printed.borrow_mut().finish();
         }
         shell.printed.borrow_mut().append(&buffer[..count]);
         shell.changed.send_replace(Instant::now());

@@ -29,6 +29,9 @@ use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt, TokioAsyncReadCompat
 /// No step of a test takes this long unless something hangs.
 pub const DEADLINE: Duration = Duration::from_mins(1);
 
+/// Where in its home the agent puts secrets, once there are some.
+pub const SECRETS: &str = "pyro-secrets";
+
 /// Runs `test` against a configured agent, then closes the connection: the agent must end by itself and in order.
 pub fn with_agent(test: impl AsyncFnOnce(&Guest)) {
     run(async {
@@ -60,6 +63,8 @@ impl Process {
         let child = Command::new(env!("CARGO_BIN_EXE_pyro-agent"))
             .args(["--channel-fd", "0", "--workdir"])
             .arg(home.path())
+            .arg("--secrets")
+            .arg(home.path().join(SECRETS))
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .spawn()
             .unwrap();

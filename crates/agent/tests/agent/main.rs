@@ -10,5 +10,6 @@ mod exec;
 mod files;
 mod protocol;
 mod replace;
+mod secrets;
 mod services;
 mod shells;

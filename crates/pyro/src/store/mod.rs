@@ -21,6 +21,7 @@ pub(crate) use services::{ServiceCounts, ServiceDefinition, ServiceRow};
 pub(crate) use snapshots::SnapshotRow;
 
 use crate::engine::blocking;
+use crate::workspace::Session;
 use crate::{Pyro, PyroError};
 use jiff::Timestamp;
 use pyro_protocol::error::chain;
@@ -82,8 +83,9 @@ impl Pyro {
 
     /// Records what was done in a workspace, unless it was reset meanwhile, and what was done is gone. Where it cannot be recorded,
     /// that is all there is to say.
-    pub(crate) async fn note(&self, record: &Record, event: Event) {
-        let (id, resets) = (record.id.clone(), record.reset_count);
+    pub(crate) async fn note(&self, session: &Session, event: Event) {
+        let (id, resets) = (session.record.id.clone(), session.record.reset_count);
+        let event = session.redaction.event(event);
         let noted = self.transact(move |store| match Record::find(store, &id)? {
             Some(now) if now.reset_count == resets => event.insert(store, &id),
             _ => Ok(()),

@@ -3,7 +3,7 @@
 use super::{StoreError, milliseconds, now, timestamp};
 use crate::network::{NamePattern, NetworkPolicy, NetworkRules};
 use crate::vm::StartKind;
-use crate::workspace::{Seed, WorkspaceId};
+use crate::workspace::{SecretInfo, Seed, WorkspaceId};
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,9 @@ pub(crate) struct Origin {
     #[serde(default)]
     pub(crate) allow_hosts: Vec<NamePattern>,
     pub(crate) seed: Seed,
+    /// Names alone; the values are in the workspace's directory.
+    #[serde(default)]
+    pub(crate) secrets: Vec<SecretInfo>,
 }
 
 impl Origin {

@@ -10,7 +10,7 @@
 
 use super::directory::VmDirectory;
 use super::output::OutputMode;
-use super::run::{RanOn, Spans, check_command, execute};
+use super::run::{RanOn, Spans, check_command, execute, limited};
 use super::start::{MachinePlan, Running, Shape};
 use super::{RunRequest, RunResult, VmId, seconds};
 use crate::network::{
@@ -200,7 +200,7 @@ impl Pyro {
         let argv = exec.command.iter().map(|word| word.clone().into_bytes()).collect();
         let executing = Instant::now();
         let keep = output.kept_bytes();
-        let outcome = execute(&running.guest, argv, limit, output, keep).await;
+        let outcome = execute(&running.guest, limited(argv, limit), output, keep).await;
         let execute = executing.elapsed();
         let outcome = outcome.map_err(|error| error.with_console(running.machine.as_ref()));
         let (timings, ran_on) = (running.timings, RanOn::of(&running));

@@ -17,7 +17,7 @@ pub(crate) use lifecycle::Registry;
 pub use lifecycle::{CreateVm, NetworkInfo, Reaped, VmExec, VmState, VmStatus};
 pub use output::{OutputChunk, OutputMode};
 pub use run::{Cleanup, RunRequest, RunResult, Timings};
-pub(crate) use run::{Finished, check_command, execute, milliseconds};
+pub(crate) use run::{Finished, check_command, execute, limited, milliseconds};
 pub use start::StartKind;
 pub(crate) use start::{MachinePlan, Prepared, Running, Shape};
 pub use throwaway::Throwaway;

@@ -8,7 +8,7 @@ use super::{
 use crate::network::{NetworkPolicy, NetworkRules, RefusedDestination};
 use crate::template::Unusable;
 use crate::{Pyro, PyroError};
-use pyro_protocol::limits::MAX_ARGUMENT_BYTES;
+use pyro_protocol::limits::{MAX_ARGUMENT_BYTES, MAX_TIMEOUT};
 use pyro_protocol::v1::FailureKind;
 use pyro_vmm::guest::{ExecEvent, ExecRequest, ExitStatus, OutputStream};
 use pyro_vmm::{Capabilities, ExecutionMode, Guest, VmmError};
@@ -192,7 +192,7 @@ impl Pyro {
         self.progress().phase(&format!("execute vm_id={id}"));
         let executing = Instant::now();
         let keep = output.kept_bytes();
-        let executed = execute(&running.guest, command, timeout, output, keep).await;
+        let executed = execute(&running.guest, limited(command, timeout), output, keep).await;
         let outcome = executed.map_err(|error| error.with_console(running.machine.as_ref()))?;
         let execute = executing.elapsed();
         let ending = Instant::now();
@@ -256,17 +256,21 @@ pub(crate) struct Outcome {
     stderr: Captured,
 }
 
+/// A command that is killed after `timeout`.
+pub(crate) fn limited(argv: Vec<Vec<u8>>, timeout: Duration) -> ExecRequest {
+    ExecRequest { argv, timeout: Some(timeout), ..ExecRequest::default() }
+}
+
 /// Runs one command to its end, keeping up to `keep` bytes of each output. A command that is not found or cannot be executed ends with 127 or 126 and the
 /// agent's words on standard error, as a shell would have it.
 pub(crate) async fn execute(
     guest: &Guest,
-    argv: Vec<Vec<u8>>,
-    timeout: Duration,
+    request: ExecRequest,
     output: OutputMode,
     keep: usize,
 ) -> Result<Outcome, VmmError> {
+    let timeout = request.timeout.unwrap_or(MAX_TIMEOUT);
     let mut sink = Sink { stdout: Captured::keeping(keep), stderr: Captured::keeping(keep), output };
-    let request = ExecRequest { argv, timeout: Some(timeout), ..ExecRequest::default() };
     let mut call = match guest.exec(request).await {
         Ok(call) => call,
         Err(VmmError::Refused {

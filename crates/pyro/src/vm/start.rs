@@ -5,6 +5,7 @@ use crate::network::{NetworkPlan, NetworkRules, RefusedDestination, RunningNetwo
 use crate::template::{self, Template, TemplateKey, TemplatePolicy, TemplateStore, Unusable};
 use crate::vm::VmId;
 use crate::vm::directory::VmDirectory;
+use crate::workspace::SecretValues;
 use crate::{Pyro, PyroError};
 use pyro_images::Recipe;
 use pyro_protocol::error::{Diagnostic, ErrorKind, chain};
@@ -94,6 +95,8 @@ pub(crate) struct MachinePlan {
     pub(crate) lock: Option<Arc<OwnedFd>>,
     /// Its network, if it is to have one.
     pub(crate) network: Option<NetworkPlan>,
+    /// What its guest is given before anything of the user's runs in it.
+    pub(crate) secrets: SecretValues,
 }
 
 impl MachinePlan {
@@ -106,6 +109,7 @@ impl MachinePlan {
             seed: None,
             lock: None,
             network: None,
+            secrets: SecretValues::default(),
         }
     }
 
@@ -301,7 +305,8 @@ impl Prepared {
         let configured = async {
             let (with_root, seeded) = (self.guest.is_some(), plan.seed.is_some());
             guest.configure(Identity { hostname: plan.name.clone(), with_root, seeded }).await?;
-            guest.set_clock().await
+            guest.set_clock().await?;
+            if plan.secrets.is_empty() { Ok(()) } else { guest.put_secrets(&plan.secrets.pairs()).await }
         };
         configured.await.map_err(|error| error.with_console(machine.as_ref()))?;
         let network = match &plan.network {

@@ -1,7 +1,7 @@
 //! A machine for pyro's own purposes: proving that this host can do the daily loop, and measuring how fast.
 
 use super::output::{MAX_CAPTURED_BYTES, OutputMode};
-use super::run::execute;
+use super::run::{execute, limited};
 use super::start::{MachinePlan, Prepared, Running, Shape, StartKind};
 use super::{VmDirectory, VmId};
 use crate::network::{NetworkRules, RefusedDestination};
@@ -53,8 +53,8 @@ impl Throwaway {
     /// Runs a command and returns its exit code and standard output.
     pub async fn exec(&self, command: &[&str]) -> Result<(u8, String), PyroError> {
         let argv = command.iter().map(|word| word.as_bytes().to_vec()).collect();
-        let outcome =
-            execute(&self.running.guest, argv, COMMAND_LIMIT, OutputMode::Capture, MAX_CAPTURED_BYTES).await;
+        let request = limited(argv, COMMAND_LIMIT);
+        let outcome = execute(&self.running.guest, request, OutputMode::Capture, MAX_CAPTURED_BYTES).await;
         Ok(outcome.map_err(|error| error.with_console(self.running.machine.as_ref()))?.into_code_and_stdout())
     }
 

@@ -4,7 +4,7 @@
 //! next sets it right under the workspace's lock, and then looks again.
 
 use super::supervisor;
-use super::{WorkspaceDirectory, WorkspaceError, WorkspaceId};
+use super::{Redaction, WorkspaceDirectory, WorkspaceError, WorkspaceId};
 use crate::engine::blocking;
 use crate::store::{Record, WorkspaceState};
 use crate::{Pyro, PyroError};
@@ -37,6 +37,8 @@ pub(crate) struct Session {
     pub(crate) guest: Guest,
     /// The directory in the guest that is the workspace.
     pub(crate) root: Vec<u8>,
+    /// What must not show of what comes out of it.
+    pub(crate) redaction: Redaction,
 }
 
 /// The right to take a workspace to another state, and how it stands.
@@ -89,7 +91,20 @@ impl Pyro {
         } else {
             directory.machine().as_os_str().as_bytes().to_vec()
         };
-        Ok(Session { record, guest: Guest::at(directory.guest_socket()), root })
+        let redaction = self.redaction(&record).await?;
+        Ok(Session { record, guest: Guest::at(directory.guest_socket()), root, redaction })
+    }
+
+    /// What must not show of what comes out of a workspace.
+    pub(crate) async fn redaction(&self, record: &Record) -> Result<Redaction, PyroError> {
+        match Redaction::load(record, &self.workspace_directory(&record.id)).await {
+            Ok(redaction) => Ok(redaction),
+            Err(error) => {
+                // It may just have been deleted.
+                self.workspace(&record.id).await?;
+                Err(error)
+            }
+        }
     }
 
     /// The right to take a workspace to another state.
@@ -125,9 +140,13 @@ impl Pyro {
         error
     }
 
-    /// What made a call into the guest fail: when the workspace has changed meanwhile, that.
+    /// What made a call into the guest fail: when the workspace has changed meanwhile, that. In words that show no secret.
     pub(crate) async fn explain(&self, session: &Session, error: impl Into<PyroError>) -> PyroError {
         let error = self.blame_host(&session.record.id, error.into());
+        session.redaction.error(self.blame_change(session, error).await)
+    }
+
+    async fn blame_change(&self, session: &Session, error: PyroError) -> PyroError {
         let gone = match &error {
             PyroError::Vmm(VmmError::ChannelClosed { .. }) => true,
             other => other.kind() == ErrorKind::GuestUnavailable,

@@ -9,8 +9,8 @@ use super::snapshots::copy_disk;
 use super::stream::import;
 use super::supervisor::{self, Starting};
 use super::{
-    DEFAULT_WORKSPACE_TTL_SECONDS, Seed, SeedMode, SnapshotName, WorkspaceDirectory, WorkspaceError,
-    WorkspaceId, WorkspaceStatus,
+    DEFAULT_WORKSPACE_TTL_SECONDS, NewSecret, SecretError, SecretInfo, SecretValues, Seed, SeedMode,
+    SnapshotName, WorkspaceDirectory, WorkspaceError, WorkspaceId, WorkspaceStatus,
 };
 use crate::engine::blocking;
 use crate::network::NetworkRules;
@@ -50,6 +50,8 @@ pub struct CreateWorkspace {
     pub name: Option<String>,
     /// Labels for programs.
     pub labels: BTreeMap<String, String>,
+    /// What its commands may have and nothing shows.
+    pub secrets: Vec<NewSecret>,
 }
 
 impl CreateWorkspace {
@@ -65,11 +67,12 @@ impl CreateWorkspace {
             seed_path: None,
             name: None,
             labels: BTreeMap::new(),
+            secrets: Vec::new(),
         }
     }
 
-    /// Fails when anything about it cannot be; returns the time to live and the opened seed.
-    async fn check(&self) -> Result<(Duration, Option<Source>), PyroError> {
+    /// Fails when anything about it cannot be; returns the time to live, the opened seed, and the secrets.
+    async fn check(&self) -> Result<(Duration, Option<Source>, SecretValues), PyroError> {
         self.name.as_deref().map_or(Ok(()), check_name)?;
         check_labels(&self.labels)?;
         self.network.check()?;
@@ -80,19 +83,24 @@ impl CreateWorkspace {
             }
             None => None,
         };
-        Ok((ttl, seed))
+        let secrets = self.secrets.clone();
+        let secrets = blocking(move || Ok(SecretValues::read(secrets)?)).await?;
+        Ok((ttl, seed, secrets))
     }
 }
 
 impl Pyro {
     /// Creates a workspace, fills it, and starts its guest.
     pub async fn create_workspace(&self, request: CreateWorkspace) -> Result<WorkspaceStatus, PyroError> {
-        let (ttl, source) = request.check().await?;
+        let (ttl, source, secrets) = request.check().await?;
         let CreateWorkspace { environment, vcpu_count, mem_mib, allow_host_compat, .. } = request;
         let shape = Shape::new(&environment, vcpu_count, mem_mib, allow_host_compat)?;
         self.sweep().await?;
         let prepared = self.prepare_start(&shape).await?;
         prepared.require_network(&request.network)?;
+        if prepared.image_digest().is_none() && !secrets.is_empty() {
+            return Err(SecretError::NeedGuest.into());
+        }
         self.progress().phase("create");
         let origin = Origin {
             environment,
@@ -104,13 +112,14 @@ impl Pyro {
             network_policy: request.network.policy,
             allow_hosts: request.network.allow_hosts,
             seed: Seed { seed_path: request.seed_path.as_deref().map(display), ..Seed::empty() },
+            secrets: SecretInfo::all(&request.secrets),
         };
         let created_at = now();
         let expires_at = created_at + SignedDuration::try_from(ttl).unwrap_or(SignedDuration::MAX);
         let id = WorkspaceId::random()?;
         let (name, labels) = (request.name, request.labels);
         let workspace = NewWorkspace { id: id.clone(), name, labels, origin, created_at, expires_at };
-        let mut creation = Creation::begin(self, workspace).await?;
+        let mut creation = Creation::begin(self, workspace, secrets).await?;
         let filled = self.fill(&mut creation, &prepared, source, shape.boot_deadline()).await;
         let created = match filled {
             Ok(()) => creation.finish().await,
@@ -176,12 +185,15 @@ struct Creation {
 }
 
 impl Creation {
-    async fn begin(pyro: &Pyro, workspace: NewWorkspace) -> Result<Self, PyroError> {
+    async fn begin(pyro: &Pyro, workspace: NewWorkspace, secrets: SecretValues) -> Result<Self, PyroError> {
         let (store, directory) = (pyro.store().await?, pyro.workspace_directory(&workspace.id));
         blocking(move || {
             let lock = directory.create_locked()?;
             let creation = Self { store, workspace, directory, is_finished: false, _lock: lock };
             creation.store.transact(|store| creation.workspace.insert(store))?;
+            if !secrets.is_empty() {
+                secrets.save(&creation.directory)?;
+            }
             Ok(creation)
         })
         .await

@@ -1,11 +1,13 @@
 //! Diff: what has changed in `/workspace` since the creation.
 //!
+//! Secrets in contents are redacted first: a patch shows marks, and does not apply where they are.
+//!
 //! The tree at creation is a layer of its own in the guest, below the one that takes the changes: the agent looks only at what
 //! the upper one holds, so the cost is in proportion to the change. Contents come along up to a limit, and the text of the
 //! patch is made here.
 
 use super::names::absolute;
-use super::{ArtifactType, MAX_TEXT_BYTES, WorkspaceId};
+use super::{ArtifactType, MAX_TEXT_BYTES, Redaction, WorkspaceId};
 use crate::engine::blocking;
 use crate::{Pyro, PyroError};
 use pyro_patch::{FileMode, FileText, PatchPath, is_text, render};
@@ -107,8 +109,22 @@ impl Pyro {
             Err(error) => return Err(self.explain(&session, error).await),
         };
         let id = id.clone();
-        blocking(move || Ok(assemble(id, &changes))).await
+        let redaction = session.redaction;
+        blocking(move || Ok(redacted(id, changes, &redaction))).await
     }
+}
+
+/// Values are taken out of the contents, since a patch takes them apart line by line, and once more out of what names files.
+fn redacted(id: WorkspaceId, mut changes: Vec<Change>, redaction: &Redaction) -> WorkspaceDiff {
+    for side in changes.iter_mut().flat_map(|change| [&mut change.before, &mut change.after]).flatten() {
+        side.content = side.content.take().map(|content| redaction.bytes(content));
+    }
+    let mut diff = assemble(id, &changes);
+    diff.patch = redaction.text(diff.patch);
+    for entry in &mut diff.entries {
+        entry.path = redaction.text(std::mem::take(&mut entry.path));
+    }
+    diff
 }
 
 fn assemble(workspace_id: WorkspaceId, changes: &[Change]) -> WorkspaceDiff {

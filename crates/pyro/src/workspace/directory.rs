@@ -68,6 +68,11 @@ impl WorkspaceDirectory {
         self.path.join("snapshots")
     }
 
+    /// The values of its secrets, if it has some.
+    pub(crate) fn secrets(&self) -> PathBuf {
+        self.path.join("secrets.json")
+    }
+
     /// The private directory of the VMM.
     pub(crate) fn machine(&self) -> PathBuf {
         self.path.join("machine")

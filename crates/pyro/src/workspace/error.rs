@@ -1,6 +1,7 @@
 //! Why an operation on a workspace failed.
 
 use super::names::{MAX_LABEL_KEY_CHARS, MAX_LABELS, MAX_NAME_CHARS, MAX_SNAPSHOT_NAME_CHARS, WorkspaceId};
+use super::secrets::SecretError;
 use super::shells::ShellId;
 use pyro_patch::{ApplyError, PatchError};
 use pyro_protocol::error::{Diagnostic, ErrorKind};
@@ -311,6 +312,21 @@ pub enum WorkspaceError {
     /// A patch does not fit a file.
     #[error("the patch was not applied")]
     Apply(#[from] ApplyError),
+    /// A secret was refused, or is not there.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// An error whose words showed the value of a secret.
+    #[error("{message}")]
+    Redacted {
+        /// What kind of failure it was.
+        kind: ErrorKind,
+        /// The whole cause, without the value.
+        message: String,
+        /// What the user can do about it.
+        hint: Option<String>,
+        /// Output that belongs to it.
+        log: Option<String>,
+    },
     /// An archive or tree was refused.
     #[error(transparent)]
     Tree(#[from] TreeError),
@@ -396,7 +412,8 @@ impl Diagnostic for WorkspaceError {
             Self::Apply(source) => source.kind(),
             Self::Tree(source) => source.kind(),
             Self::Supervisor { .. } => ErrorKind::Host,
-            Self::StartFailed { kind, .. } => *kind,
+            Self::Secret(source) => source.kind(),
+            Self::StartFailed { kind, .. } | Self::Redacted { kind, .. } => *kind,
         }
     }
 
@@ -482,7 +499,8 @@ impl Diagnostic for WorkspaceError {
                 format!("free some space on the host, then go back with `pyro workspace reset {id}`")
             }
             Self::NoProgram => "set PYRO_PROGRAM to its path".to_owned(),
-            Self::StartFailed { hint, .. } => return hint.clone(),
+            Self::Secret(source) => return source.hint(),
+            Self::StartFailed { hint, .. } | Self::Redacted { hint, .. } => return hint.clone(),
             Self::TooLarge { .. } => "import larger files with `pyro workspace sync push`".to_owned(),
             Self::MalformedName { .. } | Self::MalformedSnapshotName { .. } | Self::MalformedLabel { .. } => {
                 "choose another one".to_owned()

@@ -3,13 +3,16 @@
 //! What a command wrote is on the workspace's disk before its result is reported, unless the guest is too busy writing: then
 //! the result says so.
 
-use super::WorkspaceId;
 use super::access::Session;
+use super::{SecretEnv, WorkspaceId};
 use crate::engine::blocking;
 use crate::store::{CommandKey, CommandOutcome, NewCommand, Store};
-use crate::vm::{Finished, OutputMode, check_command, execute, milliseconds, seconds};
+use crate::vm::{
+    DEFAULT_TIMEOUT_SECONDS, Finished, OutputMode, check_command, execute, limited, milliseconds, seconds,
+};
 use crate::{Pyro, PyroError};
 use pyro_protocol::error::{Diagnostic, ErrorKind, chain};
+use pyro_vmm::guest::ExecRequest;
 use serde::Serialize;
 use std::fs;
 use std::time::{Duration, Instant};
@@ -27,6 +30,15 @@ pub struct WorkspaceExec {
     pub command: Vec<String>,
     /// After so many seconds the command is killed and the result says 124.
     pub timeout_seconds: u64,
+    /// Secrets that become variables of it.
+    pub secret_env: Vec<SecretEnv>,
+}
+
+impl WorkspaceExec {
+    /// A command with every default.
+    pub fn new(command: Vec<String>) -> Self {
+        Self { command, timeout_seconds: DEFAULT_TIMEOUT_SECONDS, secret_env: Vec::new() }
+    }
 }
 
 /// What a command did.
@@ -36,7 +48,7 @@ pub struct WorkspaceExecResult {
     pub workspace_id: WorkspaceId,
     /// Its number in the journal; 0 when it is not in there.
     pub sequence: u64,
-    /// The command, as given.
+    /// The command, as given, without values of secrets.
     pub command: Vec<String>,
     /// Where it ran.
     pub cwd: &'static str,
@@ -82,10 +94,13 @@ impl Pyro {
         check_command(&exec.command)?;
         let limit = seconds("timeout_seconds", exec.timeout_seconds)?;
         let session = self.session(id, "a command").await?;
-        let (entry, mut journal_error) = self.begin_entry(id, &exec.command).await?;
-        let argv = exec.command.iter().map(|word| word.clone().into_bytes()).collect();
+        let secrets = session.record.secret_variables(&exec.secret_env)?;
+        let command = session.redaction.words(&exec.command);
+        let (entry, mut journal_error) = self.begin_entry(id, &command).await?;
+        let argv = exec.command.into_iter().map(String::into_bytes).collect();
+        let request = ExecRequest { secrets, ..limited(argv, limit) };
         let is_captured = matches!(output, OutputMode::Capture);
-        let executed = execute(&session.guest, argv, limit, output, MAX_JOURNAL_BYTES).await;
+        let executed = execute(&session.guest, request, output, MAX_JOURNAL_BYTES).await;
         let finished = match executed {
             Ok(outcome) => outcome.finish(),
             Err(error) => {
@@ -104,7 +119,7 @@ impl Pyro {
         let is_stuck = finished.status.timed_out && finished.status.output_cut;
         let flush_error =
             if is_stuck { Some("the guest does not answer".to_owned()) } else { flush(&session).await };
-        let executed = result(&session, sequence, exec.command, finished, is_captured);
+        let executed = result(&session, sequence, command, finished, is_captured);
         Ok(WorkspaceExecResult { flush_error, journal_error, ..executed })
     }
 }

@@ -37,7 +37,7 @@ pub struct WorkspaceExport {
 
 impl Pyro {
     /// Exports one file or directory. The host's path appears whole or not at all; links stay links, and one that leads out of
-    /// what is exported fails the export.
+    /// what is exported fails the export. Files have marks in the place of secrets.
     pub async fn export_workspace(
         &self,
         id: &WorkspaceId,
@@ -48,8 +48,15 @@ impl Pyro {
         let session = self.session(id, "exporting").await?;
         self.progress().phase(&format!("export workspace_id={id}"));
         let target = output_path.clone();
-        let mut destination =
-            blocking(move || Ok(Destination::create(&target).map_err(WorkspaceError::from)?)).await?;
+        let rewrite = session.redaction.rewrite();
+        let mut destination = blocking(move || {
+            let destination = Destination::create(&target).map_err(WorkspaceError::from)?;
+            Ok(match rewrite {
+                Some(rewrite) => destination.rewriting(rewrite),
+                None => destination,
+            })
+        })
+        .await?;
         let call = session.guest.pack_beneath(&session.root, path.relative().as_bytes()).await;
         let call = match call {
             Ok(call) => call,
@@ -83,7 +90,7 @@ impl Pyro {
             entries: result.entry_count,
             bytes: result.bytes_written,
         };
-        self.note(&session.record, event).await;
+        self.note(&session, event).await;
         Ok(result)
     }
 }

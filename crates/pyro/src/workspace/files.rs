@@ -142,7 +142,8 @@ impl Pyro {
         })
     }
 
-    /// Reads a text file, up to `max_bytes` (1 to [`MAX_TEXT_BYTES`]). Fails when it is no regular file, or no UTF-8.
+    /// Reads a text file, up to `max_bytes` (1 to [`MAX_TEXT_BYTES`]), with marks in the place of secrets. Fails when it is no regular
+    /// file, or no UTF-8.
     pub async fn read_workspace_file(
         &self,
         id: &WorkspaceId,
@@ -154,14 +155,19 @@ impl Pyro {
             return Err(WorkspaceError::OutOfRange { what, max, given: max_bytes }.into());
         }
         let session = self.session(id, "reading a file").await?;
-        let read = session.guest.read_file(&session.root, path.relative().as_bytes(), max_bytes).await;
+        // A secret that begins before the end is to be seen as a whole.
+        let most = max_bytes.saturating_add(session.redaction.margin());
+        let read = session.guest.read_file(&session.root, path.relative().as_bytes(), most).await;
         let file = match read {
             Ok(file) => file,
             Err(error) => return Err(self.explain(&session, error).await),
         };
-        let truncated = file.size > file.bytes.len() as u64;
-        let content =
-            text(&file.bytes, truncated).ok_or_else(|| WorkspaceError::NotText { path: path.to_string() })?;
+        let is_whole = file.size <= file.bytes.len() as u64;
+        let shown = usize::try_from(max_bytes).unwrap_or(usize::MAX);
+        let (bytes, is_cut) = session.redaction.beginning(&file.bytes, is_whole, shown);
+        let truncated = !is_whole || is_cut;
+        let not_text = || PyroError::from(WorkspaceError::NotText { path: path.to_string() });
+        let content = text(&bytes, truncated).ok_or_else(|| session.redaction.error(not_text()))?;
         Ok(WorkspaceFile {
             workspace_id: id.clone(),
             path: path.to_string(),
@@ -195,7 +201,7 @@ impl Pyro {
         if let Err(error) = written {
             return Err(self.explain(&session, error).await);
         }
-        self.note(&session.record, Event::FileWritten { path: path.to_string(), bytes }).await;
+        self.note(&session, Event::FileWritten { path: path.to_string(), bytes }).await;
         Ok(WorkspaceFileWritten { workspace_id: id.clone(), path: path.to_string(), size_bytes: bytes })
     }
 }

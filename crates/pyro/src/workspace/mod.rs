@@ -2,6 +2,7 @@
 //!
 //! - [`create`], [`lifecycle`] (start, stop, delete), [`reset`], [`snapshots`]: from one state to another;
 //! - [`exec`], [`shells`], [`services`], [`files`], [`patch`], [`sync`], [`export`]: work inside, which goes to the guest through its supervisor;
+//! - [`secrets`]: what commands may have and nothing shows;
 //! - [`list`], [`status`], [`update`], [`logs`], [`diff`], [`summary`]: what is known;
 //! - [`access`]: how each operation finds its workspace, and sets right what a crash left behind;
 //! - [`supervisor`]: the process that owns the guest; [`directory`]: the files.
@@ -25,6 +26,7 @@ mod names;
 mod network;
 mod patch;
 mod reset;
+mod secrets;
 mod seed;
 mod services;
 mod shells;
@@ -36,6 +38,7 @@ mod supervisor;
 mod sync;
 mod update;
 
+pub(crate) use access::Session;
 pub use create::CreateWorkspace;
 pub use diff::{DiffEntry, DiffSummary, WorkspaceDiff};
 pub(crate) use directory::WorkspaceDirectory;
@@ -50,6 +53,11 @@ pub use names::{SnapshotName, WorkspaceId, WorkspacePath};
 pub use network::WorkspaceNetwork;
 pub use patch::{PatchedFile, WorkspacePatched};
 pub use reset::{WorkspaceReset, WorkspaceResetResult};
+pub use secrets::{
+    MAX_SECRET_NAME_CHARS, NewSecret, SecretEnv, SecretError, SecretInfo, SecretName, SecretSource,
+    SecretSourceKind, SecretValue,
+};
+pub(crate) use secrets::{Redaction, SecretValues};
 pub use services::{
     DEFAULT_READY_INTERVAL_MS, DEFAULT_READY_TIMEOUT_SECONDS, DEFAULT_TAIL_LINES, PublishPort, PublishedPort,
     ServiceInfo, ServiceList, ServiceLogs, ServiceReadiness, StartService,

@@ -50,7 +50,15 @@ impl Pyro {
         id: &WorkspaceId,
         patch: &str,
     ) -> Result<WorkspacePatched, PyroError> {
-        let parsed = Patch::parse(patch.as_bytes()).map_err(WorkspaceError::from)?;
+        let parsed = match Patch::parse(patch.as_bytes()) {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                let error = WorkspaceError::from(error).into();
+                // Where there is no workspace there are no secrets.
+                let Ok(record) = self.workspace(id).await else { return Err(error) };
+                return Err(self.redaction(&record).await?.error(error));
+            }
+        };
         let session = self.session(id, "applying a patch").await?;
         let (files, most) = (parsed.files().len() as u64, MAX_REPLACE_FILES as u64);
         if files > most {
@@ -62,7 +70,8 @@ impl Pyro {
         let mut entries = Vec::new();
         let mut bytes = 0;
         for file in parsed.files() {
-            let (change, status) = self.change(&session, file).await?;
+            let change = self.change(&session, file).await;
+            let (change, status) = change.map_err(|error| session.redaction.error(error))?;
             bytes += change.content.as_ref().map_or(0, |(_, content)| content.len() as u64);
             if bytes > MAX_REPLACE_BYTES {
                 let what = "what the patched files hold together";
@@ -77,8 +86,7 @@ impl Pyro {
         let count = |status| entries.iter().filter(|entry| entry.status == status).count();
         let (added, modified, deleted) = (count("added"), count("modified"), count("deleted"));
         let [more, other, fewer] = [added, modified, deleted].map(|count| count as u64);
-        self.note(&session.record, Event::PatchApplied { added: more, modified: other, deleted: fewer })
-            .await;
+        self.note(&session, Event::PatchApplied { added: more, modified: other, deleted: fewer }).await;
         Ok(WorkspacePatched {
             workspace_id: id.clone(),
             changed: !entries.is_empty(),

@@ -1,10 +1,10 @@
 //! Shells: interactive programs in a workspace that go on between calls.
 //!
 //! They live in the guest, as does what they print; nothing of them is kept on the host. Positions in the output count bytes as
-//! they were printed, whatever they are shown as.
+//! they were printed, with marks in the place of secrets, whatever they are shown as.
 
 use super::access::Session;
-use super::{WorkspaceError, WorkspaceId, WorkspacePath};
+use super::{SecretEnv, WorkspaceError, WorkspaceId, WorkspacePath};
 use crate::store::Record;
 use crate::{Pyro, PyroError};
 use pyro_protocol::limits::{MAX_SHELLS, MAX_TERMINAL_SIZE};
@@ -66,11 +66,18 @@ pub struct OpenShell {
     pub cols: u32,
     /// Rows of its terminal, 1 to 1,000.
     pub rows: u32,
+    /// Secrets that become variables of it.
+    pub secret_env: Vec<SecretEnv>,
 }
 
 impl Default for OpenShell {
     fn default() -> Self {
-        Self { cwd: WorkspacePath::root(), cols: DEFAULT_SHELL_COLS, rows: DEFAULT_SHELL_ROWS }
+        Self {
+            cwd: WorkspacePath::root(),
+            cols: DEFAULT_SHELL_COLS,
+            rows: DEFAULT_SHELL_ROWS,
+            secret_env: Vec::new(),
+        }
     }
 }
 
@@ -190,9 +197,10 @@ impl Pyro {
     pub async fn open_shell(&self, id: &WorkspaceId, request: OpenShell) -> Result<ShellInfo, PyroError> {
         let size = size(request.cols, request.rows)?;
         let session = self.session(id, "opening a shell").await?;
+        let secrets = session.record.secret_variables(&request.secret_env)?;
         let shell = ShellId::random()?;
         let cwd = cwd_in(&session, &request.cwd);
-        let opening = ShellRequest { id: shell.0.clone(), cwd, env: Vec::new(), size };
+        let opening = ShellRequest { id: shell.0.clone(), cwd, env: Vec::new(), secrets, size };
         match session.guest.open_shell(opening).await {
             Ok(()) => {}
             Err(VmmError::Refused { kind: FailureKind::Exhausted, .. }) => {

@@ -1,6 +1,6 @@
 //! A workspace, as it stands.
 
-use super::{PublishedPort, SnapshotName, WorkspaceError, WorkspaceId, supervisor};
+use super::{PublishedPort, SecretInfo, SnapshotName, WorkspaceError, WorkspaceId, supervisor};
 use crate::network::{NamePattern, NetworkPolicy, RefusedDestination};
 use crate::store::{CommandEntry, Record, ServiceCounts, SnapshotRow, WorkspaceState};
 use crate::vm::StartKind;
@@ -97,6 +97,8 @@ pub struct WorkspaceStatus {
     pub last_activity_at: Timestamp,
     /// How `/workspace` began.
     pub workspace_seed: Seed,
+    /// Its secrets, without their values.
+    pub secrets: Vec<SecretInfo>,
     /// Commands since the last reset.
     pub command_count: usize,
     /// Names of its snapshots, `baseline` first.
@@ -191,6 +193,7 @@ fn status(
         ttl_seconds: record.origin.ttl_seconds,
         last_activity_at: record.last_activity_at,
         workspace_seed: record.origin.seed,
+        secrets: record.origin.secrets,
         command_count,
         snapshots: baseline.into_iter().chain(snapshots.into_iter().map(|row| row.name)).collect(),
         reset_count: record.reset_count,

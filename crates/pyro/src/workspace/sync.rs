@@ -78,7 +78,7 @@ impl Pyro {
             entries: result.entry_count,
             bytes: result.bytes_written,
         };
-        self.note(&session.record, event).await;
+        self.note(&session, event).await;
         Ok(result)
     }
 }

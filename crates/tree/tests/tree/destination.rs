@@ -6,7 +6,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use pyro_protocol::error::{Diagnostic, ErrorKind};
-use pyro_tree::{ArtifactType, Destination, Exported, Limits, Problem, TreeError};
+use pyro_tree::{ArtifactType, Destination, Exported, Limits, Problem, Rewrite, TreeError};
 use tar::EntryType;
 
 use crate::support::{Crafted, any_tree, grow, pack};
@@ -48,6 +48,44 @@ fn each_kind_arrives_as_what_it_is() {
     assert_eq!(fs::read(host.path().join("untold-1")).unwrap(), b"content");
     assert_eq!(fs::read_link(host.path().join("told-2")).unwrap(), Path::new("sub/file"));
     assert_eq!(entries(host.path()), 7);
+}
+
+/// Puts a word in the place of each `a`, and says where files end.
+#[derive(Debug)]
+struct Longer;
+
+impl Rewrite for Longer {
+    fn push(&mut self, content: &[u8], out: &mut Vec<u8>) {
+        out.extend(
+            content
+                .iter()
+                .flat_map(|byte| if *byte == b'a' { &b"word"[..] } else { std::slice::from_ref(byte) }),
+        );
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b".");
+    }
+}
+
+#[test]
+fn the_content_of_files_can_be_rewritten() {
+    let (guest, host) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let long = [vec![b'a'; 100_000], vec![0; 100_000], vec![b'b'; 65_536]].concat();
+    fs::write(guest.path().join("long"), &long).unwrap();
+    fs::write(guest.path().join("short"), "cab").unwrap();
+    fs::hard_link(guest.path().join("short"), guest.path().join("twin")).unwrap();
+    let archive = pack(guest.path()).0;
+    let to = host.path().join("rewritten");
+    let mut destination = Destination::create(&to).unwrap().rewriting(Box::new(Longer));
+    destination.unpack(&mut archive.as_slice(), Limits::default(), None).unwrap();
+    let exported = destination.finish().unwrap();
+    let expected = [b"word".repeat(100_000), vec![0; 100_000], vec![b'b'; 65_536], b".".to_vec()].concat();
+    assert!(fs::read(to.join("long")).unwrap() == expected);
+    assert_eq!(fs::read(to.join("short")).unwrap(), b"cwordb.");
+    assert_eq!(fs::read(to.join("twin")).unwrap(), b"cwordb.");
+    let short = fs::metadata(to.join("short")).unwrap();
+    assert_eq!(exported.bytes, expected.len() as u64 + 7 * (3 - short.nlink()));
 }
 
 #[test]

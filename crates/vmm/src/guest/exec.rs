@@ -1,6 +1,7 @@
 //! One command in the guest, as a stream of events.
 
 use super::call::{Call, CallInput, CallReplies};
+use super::secrets::{self, SecretVariable};
 use super::stream::StreamOpener;
 use super::within;
 use crate::VmmError;
@@ -27,6 +28,8 @@ pub struct ExecRequest {
     pub cwd: Option<Vec<u8>>,
     /// Additions to the default environment.
     pub env: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Secrets of the guest's that become variables.
+    pub secrets: Vec<SecretVariable>,
     /// After this long the command's whole process group is killed. At most a day, which is also the default.
     pub timeout: Option<Duration>,
     /// Standard input will be sent; otherwise it is empty.
@@ -102,7 +105,7 @@ impl ExecCall {
                 .collect(),
             timeout_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
             stdin: request.stdin,
-            secrets: Vec::new(),
+            secrets: secrets::variables(request.secrets),
         };
         // A guest that is stuck costs its caller no more than the command itself may.
         let start = START_DEADLINE.min(limit + REPORT_GRACE);

@@ -15,6 +15,7 @@ mod exec;
 mod files;
 mod freeze;
 mod relay;
+mod secrets;
 mod services;
 mod shells;
 mod stream;
@@ -28,6 +29,7 @@ pub use diff::{Change, ChangeKind, DiffCall, DiffLimits, Side};
 pub use exec::{ExecCall, ExecEvent, ExecInput, ExecRequest, ExitStatus, OutputStream};
 pub use files::{FileChange, FileContent, FileEntry, FileStamp};
 pub use freeze::Frozen;
+pub use secrets::SecretVariable;
 pub use services::{
     AwaitedService, Readiness, ServiceOutput, ServiceRequest, ServiceState, ServiceStatus, StartingService,
 };

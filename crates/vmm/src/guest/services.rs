@@ -2,6 +2,7 @@
 
 use super::call::Call;
 use super::exec::ExitStatus;
+use super::secrets::{self, SecretVariable};
 use super::stream::StreamOpener;
 use super::within;
 use crate::VmmError;
@@ -43,6 +44,8 @@ pub struct ServiceRequest {
     pub cwd: Vec<u8>,
     /// Names and values of variables beyond the usual ones.
     pub env: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Secrets of the guest's that become variables, also for the command that says whether it is ready.
+    pub secrets: Vec<SecretVariable>,
     /// `None`: as soon as it runs.
     pub readiness: Option<Readiness>,
     /// How long it may take to be ready; 10 minutes at most.
@@ -177,7 +180,7 @@ pub(super) async fn start(
         readiness: request.readiness.map(v1::Readiness::from),
         ready_timeout_ms: milliseconds(ready_timeout),
         ready_interval_ms: milliseconds(request.ready_interval),
-        secrets: Vec::new(),
+        secrets: secrets::variables(request.secrets),
     };
     within(START, DEADLINE, async {
         let mut call = Call::open(streams, START, request::Call::StartService(request)).await?;

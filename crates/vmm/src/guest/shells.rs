@@ -2,6 +2,7 @@
 
 use super::call::Call;
 use super::exec::ExitStatus;
+use super::secrets::{self, SecretVariable};
 use super::stream::StreamOpener;
 use super::within;
 use crate::VmmError;
@@ -39,6 +40,8 @@ pub struct ShellRequest {
     pub cwd: Vec<u8>,
     /// Names and values of variables beyond the usual ones.
     pub env: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Secrets of the guest's that become variables.
+    pub secrets: Vec<SecretVariable>,
     /// Size of its terminal.
     pub size: TerminalSize,
 }
@@ -118,7 +121,7 @@ pub(super) async fn open(streams: &StreamOpener, request: ShellRequest) -> Resul
         env: env.collect(),
         columns: request.size.columns,
         rows: request.size.rows,
-        secrets: Vec::new(),
+        secrets: secrets::variables(request.secrets),
     };
     within(OPEN, DEADLINE, async {
         let mut call = Call::open(streams, OPEN, request::Call::OpenShell(request)).await?;

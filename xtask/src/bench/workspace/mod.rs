@@ -85,7 +85,7 @@ async fn shell(pyro: &Pyro, id: &WorkspaceId, script: &str) -> Result<()> {
 /// The same, for what it prints.
 async fn output(pyro: &Pyro, id: &WorkspaceId, script: &str) -> Result<String> {
     let command = ["sh", "-c", script].map(ToOwned::to_owned).to_vec();
-    let exec = WorkspaceExec { command, timeout_seconds: TIMEOUT_SECONDS };
+    let exec = WorkspaceExec { timeout_seconds: TIMEOUT_SECONDS, ..WorkspaceExec::new(command) };
     let result = pyro.exec_workspace(id, exec, OutputMode::Capture).await?;
     if result.exit_code != 0 {
         bail!("`{script}` in a workspace ended with {}: {}", result.exit_code, result.stderr);

@@ -43,6 +43,13 @@ pub struct Arguments {
     /// Label, for programs; may be given several times
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = input::label)]
     labels: Vec<(String, String)>,
+    /// Secret, for --secret-env and as a file in /run/pyro-secrets; may be given several times. Other users of this host can see
+    /// it in the list of processes while the command runs: prefer --secret-file
+    #[arg(long = "secret", value_name = "NAME=VALUE")]
+    secrets: Vec<String>,
+    /// The same, with what a file holds now, up to 64 KiB; the value is in no list of processes
+    #[arg(long = "secret-file", value_name = "NAME=PATH")]
+    secret_files: Vec<String>,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
@@ -65,6 +72,7 @@ pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
         seed_path: arguments.seed_path,
         name: arguments.name,
         labels: arguments.labels.into_iter().collect(),
+        secrets: input::new_secrets(arguments.secrets, arguments.secret_files)?,
     };
     let status = super::pyro()?.create_workspace(request).await?;
     if arguments.id_only {

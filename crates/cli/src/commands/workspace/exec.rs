@@ -21,6 +21,9 @@ pub struct Arguments {
     /// Kill the command after so many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TIMEOUT_SECONDS)]
     timeout_seconds: u64,
+    /// Secret of the workspace's that becomes a variable, of its own name or another; may be given several times
+    #[arg(long, value_name = "NAME[=ENV_VAR]")]
+    secret_env: Vec<String>,
     /// Print one JSON document with output and status
     #[arg(long)]
     pub json: bool,
@@ -30,9 +33,10 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
-    let Arguments { id, timeout_seconds, json: _, command } = arguments;
+    let Arguments { id, timeout_seconds, secret_env, json: _, command } = arguments;
+    let secret_env = input::secret_env(&secret_env)?;
     let pyro = super::pyro()?;
-    let exec = WorkspaceExec { command, timeout_seconds };
+    let exec = WorkspaceExec { command, timeout_seconds, secret_env };
     if printer.json() {
         let result = pyro.exec_workspace(&id, exec, OutputMode::Capture).await?;
         printer.data(&result, |_| String::new())?;

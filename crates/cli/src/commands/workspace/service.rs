@@ -83,6 +83,9 @@ struct StartArguments {
     /// may be given several times
     #[arg(long, value_name = "[HOST:]GUEST")]
     publish: Vec<PublishPort>,
+    /// Secret of the workspace's that becomes a variable, of its own name or another; may be given several times
+    #[arg(long, value_name = "NAME[=ENV_VAR]")]
+    secret_env: Vec<String>,
     /// Program and arguments; no shell is involved
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<String>,
@@ -139,6 +142,7 @@ pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
                 ready_timeout_seconds: arguments.ready_timeout_seconds,
                 ready_interval_ms: arguments.ready_interval_ms,
                 publish: arguments.publish,
+                secret_env: input::secret_env(&arguments.secret_env)?,
                 ..StartService::new(name, arguments.command)
             };
             let started = super::pyro()?.start_service(&id, request).await?;

@@ -57,6 +57,10 @@ pub fn text(status: &WorkspaceStatus) -> String {
         format!("snapshots:   {}", snapshots(&status.snapshots)),
         format!("resets:      {}", resets(status)),
     ]);
+    if !status.secrets.is_empty() {
+        let names: Vec<_> = status.secrets.iter().map(|secret| secret.name.as_str()).collect();
+        lines.push(format!("secrets:     {}", names.join(", ")));
+    }
     if status.service_count > 0 {
         lines
             .push(format!("services:    {}, {} running", status.service_count, status.running_service_count));

@@ -257,10 +257,7 @@ fn an_unknown_workspace_is_answered_with_those_that_may_be_meant() {
 fn the_sdk_sees_the_same_workspaces() {
     let home = SUITE.with(DEBIAN);
     let pyro = sdk::of(&home);
-    let exec = |words: &[&str]| WorkspaceExec {
-        command: words.iter().map(|word| (*word).to_owned()).collect(),
-        timeout_seconds: 30,
-    };
+    let exec = |words: &[&str]| WorkspaceExec::new(words.iter().map(|word| (*word).to_owned()).collect());
     let by_cli = home.workspace_with(&["--name", "cli"]);
     by_cli.sh("echo cli > file");
     block_on(async {

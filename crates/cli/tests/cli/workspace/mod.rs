@@ -13,6 +13,7 @@ mod patches;
 mod ports;
 mod recipes;
 mod refusals;
+mod secrets;
 mod services;
 mod shells;
 mod snapshots;

@@ -169,8 +169,7 @@ impl Face for Sdk {
     }
 
     fn exec(&self, id: &str, script: &str) -> (i64, String) {
-        let exec =
-            WorkspaceExec { command: ["sh", "-c", script].map(str::to_owned).into(), timeout_seconds: 30 };
+        let exec = WorkspaceExec::new(["sh", "-c", script].map(str::to_owned).into());
         outcome(&document(block_on(self.0.exec_workspace(&known(id), exec, OutputMode::Capture))))
     }
 

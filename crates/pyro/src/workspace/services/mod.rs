@@ -12,7 +12,7 @@ pub use readiness::ServiceReadiness;
 use super::access::Session;
 use super::names::shortened;
 use super::shells::{cwd_in, within};
-use super::{WorkspaceError, WorkspaceId, WorkspacePath};
+use super::{SecretEnv, WorkspaceError, WorkspaceId, WorkspacePath};
 use crate::store::{Record, ServiceCounts, ServiceDefinition, ServiceRow, WorkspaceState};
 use crate::{Pyro, PyroError};
 use jiff::Timestamp;
@@ -59,6 +59,8 @@ pub struct StartService {
     pub ready_interval_ms: u64,
     /// Ports of its that are published on the host's loopback for as long as it lives.
     pub publish: Vec<PublishPort>,
+    /// Secrets that become variables of it, and of the command that says whether it is ready.
+    pub secret_env: Vec<SecretEnv>,
 }
 
 impl StartService {
@@ -72,6 +74,7 @@ impl StartService {
             ready_timeout_seconds: DEFAULT_READY_TIMEOUT_SECONDS,
             ready_interval_ms: DEFAULT_READY_INTERVAL_MS,
             publish: Vec::new(),
+            secret_env: Vec::new(),
         }
     }
 }
@@ -151,12 +154,14 @@ impl Pyro {
         publish::check(&request.publish)?;
         let readiness = request.readiness.as_ref().map(parsed).transpose()?;
         let session = self.session(id, "starting a service").await?;
+        let secrets = session.record.secret_variables(&request.secret_env)?;
         let publishing = self.bind_ports(&session, &request.name, &request.publish).await?;
         let ports = publishing.as_ref().map(|publishing| publishing.ports.clone());
+        let redaction = &session.redaction;
         let definition = ServiceDefinition {
-            command: request.command.clone(),
-            cwd: request.cwd.to_string(),
-            readiness: request.readiness.as_ref().map(described),
+            command: redaction.words(&request.command),
+            cwd: redaction.text(request.cwd.to_string()),
+            readiness: request.readiness.as_ref().map(described).map(|text| redaction.text(text)),
             published_ports: ports.unwrap_or_default(),
         };
         let starting = ServiceRequest {
@@ -164,6 +169,7 @@ impl Pyro {
             argv: request.command.into_iter().map(String::into_bytes).collect(),
             cwd: cwd_in(&session, &request.cwd),
             env: Vec::new(),
+            secrets,
             readiness,
             ready_timeout: Duration::from_secs(request.ready_timeout_seconds),
             ready_interval: Duration::from_millis(request.ready_interval_ms),

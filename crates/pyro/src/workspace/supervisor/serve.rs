@@ -10,7 +10,7 @@ use crate::network::{EVENT_QUEUE, NetEvent, NetworkPlan};
 use crate::store::{Record, Started, WorkspaceState};
 use crate::template::TemplatePolicy;
 use crate::vm::{MachinePlan, Running, Shape};
-use crate::workspace::{SeedMode, WorkspaceDirectory, WorkspaceError, WorkspaceId};
+use crate::workspace::{SecretValues, SeedMode, WorkspaceDirectory, WorkspaceError, WorkspaceId};
 use crate::{FetchOptions, Pyro, PyroError, Settings};
 use jiff::Timestamp;
 use pyro_protocol::error::{Diagnostic, chain};
@@ -425,7 +425,14 @@ impl Pyro {
         let rules = origin.network();
         let network =
             (is_guest && rules.policy.allows_egress()).then_some(NetworkPlan { rules, events: Some(events) });
-        let plan = MachinePlan { name: record.id.to_string(), directory: machine, disk, seed, lock, network };
+        let secrets = if origin.secrets.is_empty() {
+            SecretValues::default()
+        } else {
+            let (id, directory) = (record.id.clone(), directory.clone());
+            blocking(move || Ok(SecretValues::load(&id, &directory)?)).await?
+        };
+        let name = record.id.to_string();
+        let plan = MachinePlan { name, directory: machine, disk, seed, lock, network, secrets };
         let running = prepared.start(&plan, &shape, self.progress()).await?;
         Ok((running, shape))
     }

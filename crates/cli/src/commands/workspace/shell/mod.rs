@@ -85,6 +85,9 @@ struct OpenArguments {
     /// Rows of its terminal
     #[arg(long, value_name = "N", default_value_t = DEFAULT_SHELL_ROWS)]
     rows: u32,
+    /// Secret of the workspace's that becomes a variable, of its own name or another; may be given several times
+    #[arg(long, value_name = "NAME[=ENV_VAR]")]
+    secret_env: Vec<String>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -188,7 +191,8 @@ pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
 
 async fn open(arguments: OpenArguments, printer: Printer) -> Result<()> {
     let cwd = WorkspacePath::parse(&arguments.cwd).map_err(PyroError::from)?;
-    let request = OpenShell { cwd, cols: arguments.cols, rows: arguments.rows };
+    let secret_env = input::secret_env(&arguments.secret_env)?;
+    let request = OpenShell { cwd, cols: arguments.cols, rows: arguments.rows, secret_env };
     let opened = super::pyro()?.open_shell(&arguments.id, request).await?;
     if arguments.id_only {
         return write_out(&format!("{}\n", opened.shell_id));
