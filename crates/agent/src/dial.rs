@@ -76,14 +76,9 @@ async fn attempt(address: SocketAddr) -> io::Result<TcpStream> {
     loop {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let patience = ATTEMPT + Duration::from_millis((now.subsec_micros() % SPREAD_MS).into());
-        let Ok(connected) = timeout(patience, TcpStream::connect(address)).await else { continue };
-        let stream = connected?;
-        // Where nobody listens, a connection may have met itself.
-        if stream.local_addr()? == stream.peer_addr()? {
-            let _ = stream.set_zero_linger();
-            return Err(io::ErrorKind::ConnectionRefused.into());
+        if let Ok(connected) = timeout(patience, crate::connect::connect(address)).await {
+            return connected;
         }
-        return Ok(stream);
     }
 }
 

@@ -10,6 +10,7 @@ mod boot;
 mod call;
 mod channel;
 mod configure;
+mod connect;
 mod dial;
 mod diff;
 mod exec;

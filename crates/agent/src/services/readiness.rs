@@ -8,10 +8,10 @@ use std::time::Duration;
 use pyro_protocol::limits::MAX_PATH_BYTES;
 use pyro_protocol::v1::{Endpoint, Exec, HttpEndpoint, Readiness, StartService, readiness};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::agent::Agent;
+use crate::connect::connect;
 use crate::exec::{Plan, spawn};
 use crate::fail::Fail;
 
@@ -79,7 +79,7 @@ impl Probe {
             match self {
                 Self::None => true,
                 Self::File(path) => path.symlink_metadata().is_ok(),
-                Self::Tcp(host, port) => TcpStream::connect((host.as_str(), *port)).await.is_ok(),
+                Self::Tcp(host, port) => connect((host.as_str(), *port)).await.is_ok(),
                 Self::Http(host, port, path) => answers(host, *port, path).await.unwrap_or(false),
                 Self::Command(plan) => succeeds(agent, plan).await,
             }
@@ -106,7 +106,7 @@ fn checked(endpoint: Option<&Endpoint>) -> Result<(String, u16), Fail> {
 }
 
 async fn answers(host: &str, port: u16, path: &str) -> std::io::Result<bool> {
-    let mut connection = TcpStream::connect((host, port)).await?;
+    let mut connection = connect((host, port)).await?;
     let name = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     let request = format!("GET {path} HTTP/1.1\r\nHost: {name}:{port}\r\nConnection: close\r\n\r\n");
     connection.write_all(request.as_bytes()).await?;

@@ -9,7 +9,7 @@ mod report;
 mod tunnel;
 
 pub use policy::{NetworkPolicy, NetworkRules};
-pub use pyro_net::{EventKind, NameError, NamePattern, NetCounters, NetEvent, Protocol};
+pub use pyro_net::{EventKind, HostName, NameError, NamePattern, NetCounters, NetEvent, Protocol};
 pub use report::{NetworkInterface, RefusedDestination};
 pub(crate) use report::{NetworkState, is_refusal, refused};
 pub(crate) use tunnel::{NetworkPlan, RunningNetwork};

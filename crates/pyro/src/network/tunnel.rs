@@ -10,6 +10,7 @@ use pyro_net::{
 use pyro_runtime::env_vars::EnvVars;
 use pyro_vmm::guest::{TunnelInput, TunnelOutput, TunnelRequest, TunnelSubnet};
 use pyro_vmm::{Guest, VmmError};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
@@ -58,6 +59,7 @@ impl Drop for RunningNetwork {
 impl NetworkPlan {
     /// Connects a configured guest. Fails when the host's proxy settings cannot be followed.
     pub(crate) async fn start(&self, guest: &Guest) -> Result<RunningNetwork, PyroError> {
+        allow_descriptors();
         let environment = proxy_environment();
         let config =
             NetworkConfig::of_host(self.rules.net_policy(), &environment).map_err(PyroError::Proxy)?;
@@ -76,6 +78,17 @@ impl NetworkPlan {
         let task =
             tokio::spawn(async move { tokio::join!(carry(network, output, input), keeping) }).abort_handle();
         Ok(RunningNetwork { counters, has_ipv6, refused, task })
+    }
+}
+
+/// Each flow is a descriptor, and so is each published connection.
+fn allow_descriptors() {
+    const WANTED: u64 = 4096;
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(WANTED, |most| most.min(WANTED));
+    if limit.current.is_some_and(|current| current < wanted) {
+        // Where that is refused, the host runs out earlier, and guests are told.
+        let _refused = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit });
     }
 }
 

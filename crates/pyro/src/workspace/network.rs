@@ -2,7 +2,8 @@
 
 use super::{WorkspaceId, supervisor};
 use crate::network::{
-    NamePattern, NetCounters, NetEvent, NetworkInterface, NetworkPolicy, RefusedDestination, refused,
+    HostName, NamePattern, NetCounters, NetEvent, NetworkInterface, NetworkPolicy, RefusedDestination,
+    refused,
 };
 use crate::store::{Record, WorkspaceState, network_events};
 use crate::{Pyro, PyroError};
@@ -36,8 +37,7 @@ impl Pyro {
             Some(state) => (vec![state.interface()], Some(state.counters)),
             None => (Vec::new(), None),
         };
-        let read = id.clone();
-        let events = self.read(move |store| network_events(store, &read, false)).await?;
+        let events = self.network_events(&record, false).await?;
         Ok(WorkspaceNetwork {
             workspace_id: id.clone(),
             network_policy: record.origin.network_policy,
@@ -59,8 +59,19 @@ impl Pyro {
         }
         // What it did a moment ago is in the store then.
         self.network_now(record).await;
+        Ok(refused(&self.network_events(record, true).await?))
+    }
+
+    /// What is kept of them, without the names that hold a secret.
+    async fn network_events(&self, record: &Record, only_refused: bool) -> Result<Vec<NetEvent>, PyroError> {
         let read = record.id.clone();
-        Ok(refused(&self.read(move |store| network_events(store, &read, true)).await?))
+        let mut events = self.read(move |store| network_events(store, &read, only_refused)).await?;
+        let redaction = self.redaction(record).await?;
+        let shows = |name: &HostName| redaction.text(name.to_string()) != name.as_str();
+        for event in &mut events {
+            event.name = event.name.take().filter(|name| !shows(name));
+        }
+        Ok(events)
     }
 
     async fn network_now(&self, record: &Record) -> Option<crate::network::NetworkState> {

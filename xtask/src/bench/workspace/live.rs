@@ -5,7 +5,10 @@ use super::{create_with, shell};
 use anyhow::{Context, Result, bail, ensure};
 use pyro::Pyro;
 use pyro::network::{NetworkPolicy, NetworkRules};
-use pyro::workspace::{CreateWorkspace, OpenShell, ServiceReadiness, ShellId, StartService, WorkspaceId};
+use pyro::workspace::{
+    CreateWorkspace, NewSecret, OpenShell, SecretName, SecretSource, ServiceReadiness, ShellId, StartService,
+    WorkspaceId,
+};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::thread;
@@ -18,6 +21,8 @@ const REPEATED: usize = 5;
 const SILENCE: Duration = Duration::from_secs(30);
 /// Connections to a published port at once.
 const PARALLEL: usize = 200;
+/// What a command prints.
+const PRINTED_MIB: usize = 16;
 /// What is fetched through a published port in one go.
 const FETCHED_MIB: usize = 16;
 
@@ -40,6 +45,32 @@ pub async fn measure(pyro: &Pyro, series: &mut Collected) -> Result<()> {
     typing(pyro, &id, series).await?;
     services(pyro, &id, series).await?;
     ports(pyro, &id, series).await?;
+    pyro.delete_workspace(&id).await?;
+    outputs(pyro, 0, "output of a command", series).await?;
+    outputs(pyro, 8, "output of a command, 8 secrets", series).await
+}
+
+/// How fast text comes out of a workspace with so many secrets.
+async fn outputs(pyro: &Pyro, secrets: usize, step: &str, series: &mut Collected) -> Result<()> {
+    let secret = |number: usize| -> Result<NewSecret> {
+        let name = SecretName::parse(&format!("SECRET_{number}")).map_err(pyro::PyroError::from)?;
+        let value = format!("{number:032x}-not-in-the-text").into();
+        Ok(NewSecret { name, source: SecretSource::Literal(value) })
+    };
+    let secrets = (0..secrets).map(secret).collect::<Result<_>>()?;
+    let request = CreateWorkspace { secrets, ..CreateWorkspace::new(super::super::ENVIRONMENT) };
+    let id = create_with(pyro, request).await?.workspace_id;
+    shell(
+        pyro,
+        &id,
+        &format!("yes 'one line of a log, like many others' | head -c {PRINTED_MIB}M > /tmp/text"),
+    )
+    .await?;
+    for _ in 0..REPEATED {
+        let begun = Instant::now();
+        shell(pyro, &id, "cat /tmp/text").await?;
+        series.rate(step, PRINTED_MIB << 20, begun.elapsed());
+    }
     pyro.delete_workspace(&id).await?;
     Ok(())
 }

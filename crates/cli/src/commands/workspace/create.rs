@@ -28,7 +28,7 @@ pub struct Arguments {
     ttl_seconds: u64,
     /// Network policy: off, egress, or egress+published-ports
     #[arg(long, value_name = "POLICY", default_value = NetworkPolicy::Off.as_str())]
-    network_policy: NetworkPolicy,
+    network_policy: String,
     #[command(flatten)]
     allowed: AllowedHosts,
     /// Where no guest can run, run on this host instead, WITHOUT ANY ISOLATION
@@ -65,7 +65,7 @@ pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
         mem_mib: arguments.mem_mib,
         ttl_seconds: arguments.ttl_seconds,
         network: NetworkRules {
-            policy: arguments.network_policy,
+            policy: arguments.network_policy.parse()?,
             allow_hosts: arguments.allowed.allow_hosts,
         },
         allow_host_compat: arguments.allow_host_compat,

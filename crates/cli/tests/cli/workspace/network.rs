@@ -46,8 +46,6 @@ fn off_is_off() {
     assert_eq!((&network["network_policy"], &network["interfaces"]), (&json!("off"), &json!([])));
     let flags = ["workspace", "create", DEBIAN, "--json", "--allow-host", "example.org"];
     let _named = home.pyro(flags).run().refused(INVALID);
-    let flags = ["workspace", "create", DEBIAN, "--network-policy", "on"];
-    let _unknown = home.pyro(flags).run().expect(2);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What is refused: with a code, a cause and a way out, and before anything is made.
 
-use super::{INVALID, MISSING, Refusal, UNSUPPORTED, text};
+use super::{INVALID, MISSING, Refusal, text};
 use crate::{DEBIAN, SUITE};
 use pyro_testkit::{GONE_DEADLINE, Home};
 use std::fs;
@@ -46,8 +46,8 @@ fn a_workspace_that_cannot_be_is_refused_before_anything_is_fetched() {
         (&["--label", "a b=c"], INVALID, "a b"),
         (&["--label", &long_value], INVALID, "at most 128 characters"),
         (&["--label", &long_key], INVALID, "up to 64"),
-        (&["--network-policy", "egress"], UNSUPPORTED, "egress"),
-        (&["--network-policy", "nonsense"], UNSUPPORTED, "nonsense"),
+        (&["--allow-host", "example.org"], INVALID, "the network policy is `off`"),
+        (&["--network-policy", "nonsense"], INVALID, "nonsense"),
         (&["--seed-path", "/nowhere/at/all"], MISSING, "/nowhere/at/all"),
         (&["--seed-path", file], INVALID, "file"),
         (&["--seed-path", link], MISSING, "link"),
