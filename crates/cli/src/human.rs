@@ -41,6 +41,10 @@ pub fn shell_words(words: &[String]) -> String {
     quoted.collect::<Vec<_>>().join(" ")
 }
 
+/// What is said of a network that a guest has taken away from itself.
+pub const NETWORK_HAS_ENDED: &str =
+    "gone, its interface was removed in the guest; another start of the workspace brings it back";
+
 /// Values with commas between them.
 pub fn list(values: &[impl ToString]) -> String {
     values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")

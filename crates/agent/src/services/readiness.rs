@@ -8,7 +8,7 @@ use std::time::Duration;
 use pyro_protocol::limits::MAX_PATH_BYTES;
 use pyro_protocol::v1::{Endpoint, Exec, HttpEndpoint, Readiness, StartService, readiness};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::agent::Agent;
 use crate::connect::connect;
@@ -19,13 +19,15 @@ use crate::fail::Fail;
 const LOOK: Duration = Duration::from_secs(5);
 /// Looks that cost next to nothing are repeated at least so often.
 const CHEAP_INTERVAL: Duration = Duration::from_millis(50);
+/// What has not ended by then has not ended at once.
+const SETTLING: Duration = Duration::from_millis(200);
 /// As much of an answer as holds its status.
 const STATUS_LINE_BYTES: u64 = 64;
 
 /// What makes a service ready, checked.
 #[derive(Debug)]
 pub enum Probe {
-    /// That it runs.
+    /// That it has not ended at once.
     None,
     File(PathBuf),
     Tcp(String, u16),
@@ -77,7 +79,10 @@ impl Probe {
     pub async fn look(&self, agent: &Rc<Agent>) -> bool {
         let look = async {
             match self {
-                Self::None => true,
+                Self::None => {
+                    sleep(SETTLING).await;
+                    true
+                }
                 Self::File(path) => path.symlink_metadata().is_ok(),
                 Self::Tcp(host, port) => connect((host.as_str(), *port)).await.is_ok(),
                 Self::Http(host, port, path) => answers(host, *port, path).await.unwrap_or(false),

@@ -61,14 +61,18 @@ impl Device {
         self.receiver.try_read(packet)
     }
 
-    /// Has one packet arrive. What is no packet is dropped.
+    /// Has one packet arrive. It is lost where it is no packet, where there is no room for it, and where the interface is down,
+    /// which somebody may bring up again.
     pub async fn write(&self, packet: &[u8]) -> io::Result<()> {
         loop {
             match self.sender.try_write(packet) {
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.sender.writable().await?,
-                Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => return Ok(()),
-                Err(error) => return Err(error),
+                Err(error) => {
+                    let lost = [Errno::INVAL, Errno::IO, Errno::NOBUFS, Errno::NOMEM];
+                    let is_lost = Errno::from_io_error(&error).is_some_and(|errno| lost.contains(&errno));
+                    return if is_lost { Ok(()) } else { Err(error) };
+                }
             }
         }
     }

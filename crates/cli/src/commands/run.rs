@@ -66,7 +66,7 @@ pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
     }
     let result = streamed(|output| pyro.run_in_vm(request, output)).await?;
     for refused in &result.refused_destinations {
-        talk(&format!("[run] {}", human::refused(refused)));
+        talk(&format!("[run] refused {}", human::refused(refused)));
     }
     talk(&summary(&result));
     Ok(result.exit_code)

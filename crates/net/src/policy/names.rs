@@ -24,6 +24,11 @@ pub struct NameError {
 pub struct HostName(Arc<str>);
 
 impl HostName {
+    /// What stands in the place of a name that is not to be told.
+    pub fn redacted() -> Self {
+        Self("redacted".into())
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -104,8 +109,10 @@ impl FromStr for NamePattern {
 
     fn from_str(text: &str) -> Result<Self, NameError> {
         let (below, name) = text.strip_prefix("*.").map_or((false, text), |name| (true, name));
-        let name = name.parse().map_err(|_| NameError { text: text.to_owned(), pattern: true })?;
-        Ok(Self { name, below })
+        let refused = || NameError { text: text.to_owned(), pattern: true };
+        let name: HostName = name.parse().map_err(|_| refused())?;
+        // Addresses, and the host itself, have no place in DNS, so that it would match nothing.
+        if name.is_local() { Err(refused()) } else { Ok(Self { name, below }) }
     }
 }
 

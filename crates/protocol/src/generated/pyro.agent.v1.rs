@@ -687,7 +687,7 @@ pub struct StartService {
     pub cwd: ::prost::bytes::Bytes,
     #[prost(message, repeated, tag = "4")]
     pub env: ::prost::alloc::vec::Vec<EnvVar>,
-    /// Absent: it is ready as soon as it runs.
+    /// Absent: it is ready when it has run for 200 ms.
     #[prost(message, optional, tag = "5")]
     pub readiness: ::core::option::Option<Readiness>,
     /// Milliseconds until a service that is not ready is ended.
@@ -805,7 +805,8 @@ pub struct StopService {
     #[prost(uint64, tag = "2")]
     pub grace_ms: u64,
 }
-/// Waits for the end of a service. Replies: Services with this one, once it is gone; or Failure.
+/// Waits for the end of the service that has this name now. Replies: Services with this one, once it is gone; or Failure,
+/// NOT_FOUND where there is none.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AwaitService {
     #[prost(string, tag = "1")]
@@ -852,7 +853,9 @@ pub struct Tunnel {
     pub gateway_v6: ::prost::bytes::Bytes,
 }
 /// Connects to a port of the guest's loopback. Replies: Done, once connected; then Data until the other side has ended what it
-/// sends, and Done. Input: Data, then end, which ends the sending half of the connection. A connection that is reset is a Failure.
+/// sends, and Done; and Done once more, which ends the call, when both directions have ended. Input: Data, never empty, then
+/// end, which ends the sending half of the connection: before or after the other side has ended its own. A connection that is
+/// reset, or refused, is a Failure; EXHAUSTED is one that whoever listens did not accept in time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Dial {
     /// 1 to 65,535; tried at 127.0.0.1, then at ::1.

@@ -12,6 +12,8 @@ use std::net::IpAddr;
 /// A guest's network, as it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NetworkState {
+    /// Whoever works in the guest has removed its interface.
+    pub(crate) has_ended: bool,
     pub(crate) has_ipv6: bool,
     pub(crate) counters: NetCounters,
 }
@@ -32,18 +34,21 @@ pub struct NetworkInterface {
 }
 
 impl NetworkState {
-    /// The guest's interface.
-    pub(crate) fn interface(self) -> NetworkInterface {
+    /// The guest's interface, while it has one.
+    pub(crate) fn interface(self) -> Option<NetworkInterface> {
+        if self.has_ended {
+            return None;
+        }
         let v4 = (format!("{GUEST_V4}/{PREFIX_V4}"), IpAddr::from(GATEWAY_V4));
         let v6 = self.has_ipv6.then(|| (format!("{GUEST_V6}/{PREFIX_V6}"), IpAddr::from(GATEWAY_V6)));
         let (addresses, gateways) = std::iter::once(v4).chain(v6).unzip();
-        NetworkInterface {
+        Some(NetworkInterface {
             name: TUNNEL_INTERFACE,
             addresses,
             gateways,
             resolver: GATEWAY_V4.into(),
             mtu: MTU,
-        }
+        })
     }
 }
 
@@ -69,15 +74,20 @@ impl RefusedDestination {
     /// It, with its port.
     pub fn place(&self) -> String {
         match self.port {
+            Some(port) if self.destination.contains(':') => format!("[{}]:{port}", self.destination),
             Some(port) => format!("{}:{port}", self.destination),
             None => self.destination.clone(),
         }
     }
 }
 
-/// It tells that something was not reached.
+/// It tells of a refusal by policy or for a limit; that the world did not answer is another matter.
 pub(crate) fn is_refusal(kind: EventKind) -> bool {
-    matches!(kind, EventKind::Refused { .. } | EventKind::DnsRefused { .. } | EventKind::Limit { .. })
+    match kind {
+        EventKind::Refused { reason } | EventKind::DnsRefused { reason } => reason.is_by_policy(),
+        EventKind::Limit { .. } => true,
+        _ => false,
+    }
 }
 
 /// What was refused by policy or for a limit, told once each, what was refused last first.

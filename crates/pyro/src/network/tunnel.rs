@@ -41,7 +41,11 @@ pub(crate) struct RunningNetwork {
 impl RunningNetwork {
     /// How it stands.
     pub(crate) fn state(&self) -> NetworkState {
-        NetworkState { has_ipv6: self.has_ipv6, counters: self.counters.read() }
+        NetworkState {
+            has_ended: self.task.is_finished(),
+            has_ipv6: self.has_ipv6,
+            counters: self.counters.read(),
+        }
     }
 
     /// What was refused, where that is kept here.
@@ -115,7 +119,7 @@ async fn carry(network: Network, output: TunnelOutput, input: TunnelInput) {
     let (to_guest, from_network) = mpsc::channel(QUEUE);
     tokio::select! {
         () = network.run(from_guest, to_guest) => {}
-        // Whoever watches the guest sees for itself why.
+        // Whoever asks how the network stands is told that it has ended.
         _ended = outbound(output, to_network) => {}
         _ended = inbound(from_network, input) => {}
     }

@@ -258,7 +258,7 @@ impl Pyro {
         Ok(NetworkInfo {
             policy: vm.network.policy,
             allow_hosts: vm.network.allow_hosts.clone(),
-            interfaces: state.iter().map(|state| state.interface()).collect(),
+            interfaces: state.iter().filter_map(|state| state.interface()).collect(),
             counters: state.map(|state| state.counters),
             refused: network.map(RunningNetwork::refused).unwrap_or_default(),
         })

@@ -2,8 +2,7 @@
 
 use super::{WorkspaceId, supervisor};
 use crate::network::{
-    HostName, NamePattern, NetCounters, NetEvent, NetworkInterface, NetworkPolicy, RefusedDestination,
-    refused,
+    NamePattern, NetCounters, NetEvent, NetworkInterface, NetworkPolicy, RefusedDestination, refused,
 };
 use crate::store::{Record, WorkspaceState, network_events};
 use crate::{Pyro, PyroError};
@@ -20,6 +19,8 @@ pub struct WorkspaceNetwork {
     pub allow_hosts: Vec<NamePattern>,
     /// Interfaces of the guest, besides its loopback; none while it does not run.
     pub interfaces: Vec<NetworkInterface>,
+    /// Whoever works in the guest has removed its interface; another start brings it back.
+    pub has_ended: bool,
     /// What went through it since the guest was started; absent while it does not run.
     pub counters: Option<NetCounters>,
     /// What was refused by policy or for a limit since the last reset, what was refused last first.
@@ -33,45 +34,39 @@ impl Pyro {
     /// What a workspace's network is and did.
     pub async fn network_workspace(&self, id: &WorkspaceId) -> Result<WorkspaceNetwork, PyroError> {
         let record = self.workspace(id).await?;
-        let (interfaces, counters) = match self.network_now(&record).await {
-            Some(state) => (vec![state.interface()], Some(state.counters)),
+        let now = self.network_now(&record).await;
+        let has_ended = now.is_some_and(|state| state.has_ended);
+        let (interfaces, counters) = match now {
+            Some(state) => (state.interface().into_iter().collect(), Some(state.counters)),
             None => (Vec::new(), None),
         };
-        let events = self.network_events(&record, false).await?;
+        let read = id.clone();
+        let events = self.read(move |store| network_events(store, &read, false)).await?;
         Ok(WorkspaceNetwork {
             workspace_id: id.clone(),
             network_policy: record.origin.network_policy,
             allow_hosts: record.origin.allow_hosts,
             interfaces,
+            has_ended,
             counters,
             refused: refused(&events),
             events,
         })
     }
 
-    /// What a workspace's guest was refused since the last reset.
-    pub(super) async fn refused_destinations(
+    /// Whether a workspace's network has ended before its guest, and what that was refused since the last reset.
+    pub(super) async fn network_at_a_glance(
         &self,
         record: &Record,
-    ) -> Result<Vec<RefusedDestination>, PyroError> {
+    ) -> Result<(bool, Vec<RefusedDestination>), PyroError> {
         if !record.origin.network_policy.allows_egress() {
-            return Ok(Vec::new());
+            return Ok((false, Vec::new()));
         }
         // What it did a moment ago is in the store then.
-        self.network_now(record).await;
-        Ok(refused(&self.network_events(record, true).await?))
-    }
-
-    /// What is kept of them, without the names that hold a secret.
-    async fn network_events(&self, record: &Record, only_refused: bool) -> Result<Vec<NetEvent>, PyroError> {
+        let has_ended = self.network_now(record).await.is_some_and(|state| state.has_ended);
         let read = record.id.clone();
-        let mut events = self.read(move |store| network_events(store, &read, only_refused)).await?;
-        let redaction = self.redaction(record).await?;
-        let shows = |name: &HostName| redaction.text(name.to_string()) != name.as_str();
-        for event in &mut events {
-            event.name = event.name.take().filter(|name| !shows(name));
-        }
-        Ok(events)
+        let events = self.read(move |store| network_events(store, &read, true)).await?;
+        Ok((has_ended, refused(&events)))
     }
 
     async fn network_now(&self, record: &Record) -> Option<crate::network::NetworkState> {

@@ -71,6 +71,9 @@ pub struct WorkspaceStatus {
     /// The only names that it may reach; empty for every name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub allow_hosts: Vec<NamePattern>,
+    /// Whoever works in the guest has removed its network's interface; another start brings it back.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub network_has_ended: bool,
     /// What it was refused since the last reset, what was refused last first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub refused_destinations: Vec<RefusedDestination>,
@@ -152,8 +155,9 @@ impl Pyro {
             })
             .await?;
         let services = self.count_services(&record).await?;
-        let refused = self.refused_destinations(&record).await?;
+        let (network_has_ended, refused) = self.network_at_a_glance(&record).await?;
         let mut status = status(record, guest_responsive, (commands, services), snapshots);
+        status.network_has_ended = network_has_ended;
         status.refused_destinations = refused;
         status.refused_destinations.truncate(SHOWN_REFUSALS);
         Ok(status)
@@ -182,6 +186,7 @@ fn status(
         mem_mib: record.origin.mem_mib,
         network_policy: record.origin.network_policy,
         allow_hosts: record.origin.allow_hosts,
+        network_has_ended: false,
         refused_destinations: Vec::new(),
         execution_mode,
         engine: started.as_ref().map(|started| started.engine.clone()),

@@ -76,7 +76,7 @@ fn download(host: &str, port: u16, url: &str) -> Result<usize> {
     let path = url.splitn(4, '/').nth(3).context("the mirror has no path")?;
     let mut connection = TcpStream::connect((host, port))?;
     connection.set_read_timeout(Some(SILENCE))?;
-    write!(connection, "GET /{path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+    write!(connection, "GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
     let mut answer = Vec::new();
     connection.read_to_end(&mut answer)?;
     ensure!(answer.starts_with(b"HTTP/1.") && answer.get(9..12) == Some(b"200"), "the mirror refused {path}");

@@ -36,6 +36,9 @@ fn text(network: &WorkspaceNetwork) -> String {
         let addresses = interface.addresses.join(", ");
         lines.push(format!("interface:  {}, {addresses}, resolver {}", interface.name, interface.resolver));
     }
+    if network.has_ended {
+        lines.push(format!("interface:  {}", human::NETWORK_HAS_ENDED));
+    }
     lines.extend(network.counters.as_ref().map(counters));
     lines.extend(network.refused.iter().map(|refused| format!("refused:    {}", human::refused(refused))));
     let shown = &network.events[network.events.len().saturating_sub(SHOWN_EVENTS)..];
@@ -44,8 +47,12 @@ fn text(network: &WorkspaceNetwork) -> String {
 }
 
 fn counters(counters: &NetCounters) -> String {
+    let lost = match counters.events_dropped {
+        0 => String::new(),
+        lost => format!("; {} not told of", count(lost, "event", "events")),
+    };
     format!(
-        "traffic:    {} sent, {} received; {} ({} open), {}, {}",
+        "traffic:    {} sent, {} received; {} ({} open), {}, {}{lost}",
         size(counters.bytes_sent),
         size(counters.bytes_received),
         count(counters.tcp_connected, "connection", "connections"),

@@ -69,6 +69,9 @@ pub fn text(status: &WorkspaceStatus) -> String {
     if !status.allow_hosts.is_empty() {
         lines.push(format!("allowed:     {}", human::list(&status.allow_hosts)));
     }
+    if status.network_has_ended {
+        lines.push(format!("network:     {}", human::NETWORK_HAS_ENDED));
+    }
     lines.extend(status.refused_destinations.iter().map(|it| format!("refused:     {}", human::refused(it))));
     lines.join("\n") + "\n"
 }

@@ -3,8 +3,11 @@
 use super::{INVALID, UNSUPPORTED};
 use crate::{CLOSED_MIRROR, DEBIAN, SUITE};
 use pyro::FetchOptions;
-use pyro_testkit::{Value, Workspace, json};
+use pyro_testkit::{Value, Workspace, json, poll_until};
+use std::time::Duration;
 
+/// No supervisor takes so long to see what its guest has done.
+const DEADLINE: Duration = Duration::from_mins(1);
 const EGRESS: [&str; 2] = ["--network-policy", "egress"];
 
 /// The mirror's base, host and port.
@@ -135,6 +138,31 @@ fn one_command_has_a_network_when_it_is_asked_for() {
     );
     let off = crate::sh(&home, &["--json"], "ls /sys/class/net").run().expect(0).json();
     assert_eq!((&off["stdout"], &off["network_policy"]), (&json!("lo\n"), &json!("off")));
+}
+
+#[test]
+fn what_a_guest_does_to_its_interface_is_its_own_matter_and_told() {
+    let home = SUITE.with(DEBIAN);
+    let workspace = home.workspace_with(&EGRESS);
+    let (base, ..) = mirror();
+    // It is down while packets come, and up again.
+    let bounce = format!(
+        "curl -s {base}/dists/bookworm/main/binary-amd64/Packages.gz -o /dev/null --max-time 20 &
+         for i in 1 2 3 4 5; do ip link set pyro0 down; ip link set pyro0 up; done; kill $!; wait;
+         ip route replace default via 10.127.0.1"
+    );
+    workspace.sh(&bounce);
+    assert_eq!(workspace.sh(&fetch(&base)), SIGNED);
+    assert_eq!(workspace.json("network", &[])["has_ended"], false);
+    workspace.sh("ip link delete pyro0");
+    let ended = || Some(workspace.json("network", &[])).filter(|network| network["has_ended"] == true);
+    let network = poll_until(DEADLINE, ended).unwrap();
+    assert_eq!(network["interfaces"], json!([]));
+    assert_eq!(workspace.status()["network_has_ended"], true);
+    workspace.json("stop", &[]);
+    workspace.json("start", &[]);
+    assert_eq!(workspace.status()["network_has_ended"], Value::Null);
+    assert_eq!(workspace.sh(&fetch(&base)), SIGNED);
 }
 
 #[test]

@@ -147,6 +147,24 @@ fn shells_and_services_have_them_and_what_is_kept_does_not() {
 }
 
 #[test]
+fn what_escape_sequences_stood_between_does_not_show_without_them() {
+    let home = SUITE.with(DEBIAN);
+    let workspace = workspace(&home);
+    let shell = workspace.json("shell open", &["--secret-env", "TOKEN"]);
+    let shell = shell["shell_id"].as_str().unwrap();
+    let half = VALUE.len() / 2;
+    let typed = format!(
+        "printf '%s\\033[1m%s\\033[m\\n' \"${{TOKEN%${{TOKEN:{half}}}}}\" \"${{TOKEN:{half}}}\"; echo done"
+    );
+    workspace.json("shell write", &[shell, "--input", &typed]);
+    let read = || workspace.json("shell read", &[shell, "--plain", "--wait-for-idle-ms", "100"]);
+    let seen = || Some(read()).filter(|read| read["output"].as_str().unwrap_or_default().contains("\ndone"));
+    let seen = poll_until(DEADLINE, seen).unwrap_or_else(|| panic!("{}", read()));
+    let output = seen["output"].as_str().unwrap();
+    assert!(output.contains("\n[REDACTED]\ndone") && !output.contains(VALUE), "{output}");
+}
+
+#[test]
 fn files_diffs_and_exports_have_marks() {
     let home = SUITE.with(DEBIAN);
     let workspace = workspace(&home);

@@ -80,6 +80,12 @@ fn what_does_not_become_ready_is_told_with_the_end_of_its_log() {
     assert!(error["message"].as_str().unwrap().contains("2000 ms"), "{error}");
     assert_eq!(error["log"], "waiting");
     assert_eq!(workspace.sh("pgrep -xc sleep; true"), "0\n");
+    // One that nobody can say is ready must not have ended at once, with whatever status.
+    for (script, said) in [("exit 4", "status 4"), ("true", "status 0")] {
+        let flags = ["brief", "--", "sh", "-c", script];
+        let error = workspace.refused("service start", &flags, WRONG_STATE);
+        assert!(error["message"].as_str().unwrap().contains(said), "{error}");
+    }
     // A service may end by itself later, which is told by whoever asks next.
     workspace.sh("mkfifo wait");
     start(&workspace, "short", &["--ready-file", "short.up"], "touch short.up; read line < wait; exit 9");

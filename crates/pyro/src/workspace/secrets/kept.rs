@@ -82,6 +82,16 @@ impl SecretValues {
         Ok(pyro_redact::Secrets::new(self.pairs())?)
     }
 
+    /// What to look for in names of hosts, which have no upper case.
+    pub(super) fn lower(&self) -> Result<pyro_redact::Secrets, SecretError> {
+        let lower: Vec<_> = self
+            .0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes().to_ascii_lowercase()))
+            .collect();
+        Ok(pyro_redact::Secrets::new(lower.iter().map(|(name, value)| (*name, value)))?)
+    }
+
     /// Bytes of the longest one.
     pub(super) fn longest(&self) -> usize {
         self.0.iter().map(|(_, value)| value.as_bytes().len()).max().unwrap_or_default()

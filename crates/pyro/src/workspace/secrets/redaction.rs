@@ -3,6 +3,7 @@
 use super::{SecretError, SecretValues};
 use crate::PyroError;
 use crate::engine::blocking;
+use crate::network::HostName;
 use crate::store::{Event, Record};
 use crate::workspace::{WorkspaceDirectory, WorkspaceError};
 use bytes::Bytes;
@@ -18,6 +19,8 @@ const LONGEST_FORM: usize = 7;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Redaction {
     known: Option<Secrets>,
+    /// The same, as they are in names of hosts.
+    lower: Option<Secrets>,
     margin: u64,
 }
 
@@ -33,7 +36,7 @@ impl Redaction {
 
     fn new(values: &SecretValues) -> Result<Self, SecretError> {
         let margin = (values.longest() * LONGEST_FORM) as u64;
-        Ok(Self { known: Some(values.known()?), margin })
+        Ok(Self { known: Some(values.known()?), lower: Some(values.lower()?), margin })
     }
 
     /// How much more of a text than is to be shown has to be read, so that a value at its end is seen as a whole.
@@ -61,6 +64,12 @@ impl Redaction {
         let is_cut = out.len() > most;
         out.truncate(most);
         (Cow::Owned(out), is_cut)
+    }
+
+    /// The name of a host, or another one in the place of one that holds a value.
+    pub(crate) fn host_name(&self, name: HostName) -> HostName {
+        let shows = |known: &Secrets| known.redact(name.as_str().as_bytes()) != name.as_str().as_bytes();
+        if self.lower.as_ref().is_some_and(shows) { HostName::redacted() } else { name }
     }
 
     /// A content.

@@ -149,6 +149,11 @@ impl Pyro {
             Ok(state) => state,
             Err(error) => return Err(self.explain(session, error).await),
         };
+        // It may have ended since, which is why it was not published.
+        let state = match published {
+            Ok(false) => self.present_state(session, state).await?,
+            _ => state,
+        };
         self.record_services(&session.record, std::slice::from_ref(row), std::slice::from_ref(&state))
             .await?;
         let info = ServiceInfo::new(&session.record.id, Some(row), state);
@@ -161,10 +166,17 @@ impl Pyro {
             let source = published.err().unwrap_or_else(|| io::ErrorKind::NotConnected.into());
             return Err(WorkspaceError::Supervisor { action: "made to publish the service", source }.into());
         }
-        if info.state == "running" || info.ready_at.is_some() {
-            return Ok(info);
+        if info.is_up() { Ok(info) } else { Err(self.start_failure(session, info).await) }
+    }
+
+    /// How a service stands by now.
+    async fn present_state(&self, session: &Session, state: ServiceState) -> Result<ServiceState, PyroError> {
+        match session.guest.list_services(PATIENCE).await {
+            Ok(present) => {
+                Ok(present.into_iter().find(|present| present.name == state.name).unwrap_or(state))
+            }
+            Err(error) => Err(self.explain(session, error).await),
         }
-        Err(self.start_failure(session, info).await)
     }
 
     async fn start_failure(&self, session: &Session, info: ServiceInfo) -> PyroError {

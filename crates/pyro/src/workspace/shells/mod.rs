@@ -83,7 +83,8 @@ impl Pyro {
             }
         };
         // A character has four bytes at most.
-        let output = self.shell_output(id, shell, (cursor, max_chars.saturating_mul(4)), wait).await?;
+        let session = self.session(id, "reading a shell").await?;
+        let output = self.shell_output(&session, shell, (cursor, max_chars.saturating_mul(4)), wait).await?;
         let has_ended =
             output.state.exited.is_some() && output.first + output.bytes.len() as u64 == output.state.end;
         let taken = take_chars(&output.bytes, max_chars, has_ended);
@@ -92,7 +93,8 @@ impl Pyro {
         let TerminalSize { columns, rows } = output.state.size;
         let text = if plain {
             let [cols, rows] = [columns, rows].map(|count| u16::try_from(count).unwrap_or(u16::MAX));
-            pyro_screen::render(bytes, cols, rows, &[]).text
+            // What escape sequences stood between is together now.
+            session.redaction.text(pyro_screen::render(bytes, cols, rows, &[]).text)
         } else {
             String::from_utf8_lossy(bytes).into_owned()
         };
@@ -116,24 +118,24 @@ impl Pyro {
         cursor: u64,
         limit: Duration,
     ) -> Result<(u64, Vec<u8>, ShellInfo), PyroError> {
-        let output = self.shell_output(id, shell, (cursor, u64::MAX), ShellWait::Output(limit)).await?;
+        let session = self.session(id, "reading a shell").await?;
+        let output = self.shell_output(&session, shell, (cursor, u64::MAX), ShellWait::Output(limit)).await?;
         Ok((output.first, output.bytes.to_vec(), ShellInfo::new(id, output.state)))
     }
 
     async fn shell_output(
         &self,
-        id: &WorkspaceId,
+        session: &Session,
         shell: &ShellId,
         (cursor, max_bytes): (u64, u64),
         wait: ShellWait,
     ) -> Result<ShellOutput, PyroError> {
-        let session = self.session(id, "reading a shell").await?;
         match session.guest.read_shell(&shell.0, cursor, max_bytes, wait).await {
             Ok(output) => Ok(output),
             Err(VmmError::Refused { kind: FailureKind::Invalid, .. }) => {
                 Err(WorkspaceError::CursorBeyondEnd { shell_id: shell.clone(), cursor }.into())
             }
-            Err(error) => Err(self.explain_shell(&session, shell, error).await),
+            Err(error) => Err(self.explain_shell(session, shell, error).await),
         }
     }
 

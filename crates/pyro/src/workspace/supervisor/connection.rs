@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::select;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// What is read at once. There is no buffer where there is nothing to read.
 const PIECE_BYTES: usize = 16 * 1024;
@@ -48,22 +48,36 @@ impl Drop for Visitor {
     }
 }
 
-/// When something last moved.
-struct LastMove(Mutex<Instant>);
+/// How long nothing may move once the client has ended its side: it may be gone, which a service that says nothing never finds out.
+const ENDED_IDLE_DEADLINE: Duration = Duration::from_mins(2);
+/// How often it is looked whether nothing has moved for too long.
+const LOOK: Duration = Duration::from_secs(15);
+
+/// When something last moved, and how long that may last.
+struct LastMove(Mutex<(Instant, Duration)>);
 
 impl LastMove {
+    fn new() -> Self {
+        Self(Mutex::new((Instant::now(), IDLE_DEADLINE)))
+    }
+
     fn note(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0 = Instant::now();
+    }
+
+    /// The client has ended its side.
+    fn note_end(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), ENDED_IDLE_DEADLINE);
     }
 
     /// Returns when nothing has moved for too long.
     async fn is_long_ago(&self) {
         loop {
-            let deadline = *self.0.lock().unwrap_or_else(PoisonError::into_inner) + IDLE_DEADLINE;
-            if Instant::now() >= deadline {
+            let (last, patience) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if last.elapsed() >= patience {
                 return;
             }
-            sleep_until(deadline).await;
+            sleep(LOOK).await;
         }
     }
 }
@@ -72,7 +86,7 @@ impl LastMove {
 pub(super) async fn carry(guest: &Guest, mut visitor: Visitor, port: u16) {
     let client = &visitor.stream;
     let Some((sender, receiver)) = dial(guest, client, port).await else { return };
-    let last = LastMove(Mutex::new(Instant::now()));
+    let last = LastMove::new();
     visitor.is_over = select! {
         biased;
         ended = back(receiver, client, &last) => ended.is_ok(),
@@ -103,6 +117,9 @@ async fn forward(client: &TcpStream, mut sender: DialSender, last: &LastMove) {
     while let Ok(piece) = read(client).await {
         last.note();
         let is_end = piece.is_empty();
+        if is_end {
+            last.note_end();
+        }
         let sending = async { if is_end { sender.end().await } else { sender.send(piece.into()).await } };
         let is_sent = select! {
             sent = sending => sent.is_ok(),

@@ -3,7 +3,7 @@
 use crate::Pyro;
 use crate::network::NetEvent;
 use crate::store::add_network_events;
-use crate::workspace::WorkspaceId;
+use crate::workspace::{Redaction, WorkspaceId};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
@@ -20,6 +20,7 @@ pub(super) type Flush = oneshot::Sender<()>;
 pub(super) async fn record(
     pyro: Pyro,
     (id, generation): (WorkspaceId, i64),
+    redaction: Redaction,
     mut events: mpsc::Receiver<NetEvent>,
     mut flushes: mpsc::Receiver<Flush>,
 ) {
@@ -46,6 +47,9 @@ pub(super) async fn record(
                 Some(_) => flushed = flush,
                 None => return,
             },
+        }
+        for event in &mut gathered {
+            event.name = event.name.take().map(|name| redaction.host_name(name));
         }
         let (id, batch) = (id.clone(), std::mem::take(&mut gathered));
         if !batch.is_empty() {

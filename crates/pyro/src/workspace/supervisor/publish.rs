@@ -32,6 +32,8 @@ use tokio::time::timeout;
 const MAX_PORTS: usize = 64;
 /// Connections carried at the same time; further ones wait to be accepted.
 const MAX_CONNECTIONS: usize = 224;
+/// Those of one service: what does not answer is not to take the others' share.
+const MAX_CONNECTIONS_OF_ONE: usize = 208;
 /// Calls of the supervisor's own, beyond one for each service.
 const OWN_CALLS: usize = 16;
 /// Connections that may wait at a port to be accepted.
@@ -43,7 +45,8 @@ const LIST_DEADLINE: Duration = Duration::from_secs(10);
 /// How long the listeners of a service that has ended may take to be gone.
 const UNPUBLISH_PATIENCE: Duration = Duration::from_secs(2);
 
-// However many connections there are, everybody else's calls find room. Descriptors: with those below the usual limit of 1024.
+// However many connections there are, everybody else's calls find room. Descriptors: with those below the usual limit of 1024; a
+// guest with a network has it raised.
 const _: () = assert!(MAX_CALLS + MAX_CONNECTIONS + MAX_SERVICES + OWN_CALLS <= MAX_OPEN_CALLS);
 const _: () = assert!(MAX_CALLS + MAX_CONNECTIONS + 2 * MAX_PORTS + 64 <= 1024);
 
@@ -160,7 +163,9 @@ impl Publisher {
         bound.confirm(pid);
         let _unheard = send(&mut client, &Confirmed { published: true }).await;
         drop(client);
-        let accepting = bound.listeners.iter().map(|(listener, port)| self.accept(&guest, listener, *port));
+        let share = Arc::new(Semaphore::new(MAX_CONNECTIONS_OF_ONE));
+        let accepting =
+            bound.listeners.iter().map(|(listener, port)| self.accept(&guest, &share, listener, *port));
         tokio::select! {
             _ended = awaited.ended() => {}
             _never = futures::future::join_all(accepting) => {}
@@ -201,7 +206,7 @@ impl Publisher {
     }
 
     /// Accepts connections to a port, without end.
-    async fn accept(&self, guest: &Guest, listener: &TcpListener, guest_port: u16) {
+    async fn accept(&self, guest: &Guest, share: &Arc<Semaphore>, listener: &TcpListener, guest_port: u16) {
         loop {
             let Ok((client, _)) = listener.accept().await else {
                 // Too many open files: those who have some will close them.
@@ -209,12 +214,13 @@ impl Publisher {
                 continue;
             };
             let visitor = Visitor::new(client);
+            let Ok(own) = Arc::clone(share).acquire_owned().await else { return };
             let Ok(permit) = Arc::clone(&self.connections).acquire_owned().await else { return };
             let guest = guest.clone();
             // It ends with either of its ends: what a service has sent before it ended still arrives.
             tokio::spawn(async move {
                 carry(&guest, visitor, guest_port).await;
-                drop(permit);
+                drop((own, permit));
             });
         }
     }

@@ -164,7 +164,9 @@ impl Supervisor {
         let generation = pyro.transact(move |store| Record::set_started(store, &id, state, &how)).await?;
         let generation = generation.ok_or(WorkspaceError::Unknown { id: record.id.clone(), near: vec![] })?;
         let (flushes, to_flush) = mpsc::channel(1);
-        tokio::spawn(record_network(pyro.clone(), (record.id.clone(), generation), happened, to_flush));
+        let redaction = pyro.redaction(&record).await?;
+        let of = (record.id.clone(), generation);
+        tokio::spawn(record_network(pyro.clone(), of, redaction, happened, to_flush));
         let running = Some(running);
         let supervisor = Self {
             pyro,
