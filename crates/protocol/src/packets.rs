@@ -60,7 +60,9 @@ mod tests {
         #[test]
         fn what_is_appended_comes_out(packets in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..200), 0..20)) {
             let mut batch = BytesMut::new();
-            packets.iter().for_each(|packet| append(&mut batch, packet));
+            for packet in &packets {
+                append(&mut batch, packet);
+            }
             let out: Vec<_> = Packets::new(batch.freeze()).map(|packet| packet.unwrap().to_vec()).collect();
             prop_assert_eq!(out, packets);
         }

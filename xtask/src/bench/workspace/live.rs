@@ -129,7 +129,7 @@ async fn ports(pyro: &Pyro, id: &WorkspaceId, series: &mut Collected) -> Result<
     let request = StartService {
         readiness: Some(ServiceReadiness::Tcp("8000".to_owned())),
         ready_interval_ms: 100,
-        publish: vec!["8000".parse().map_err(pyro::PyroError::from)?],
+        publish: vec!["8000".parse()?],
         ..StartService::new("web", command)
     };
     let service = pyro.start_service(id, request).await?;

@@ -4,6 +4,10 @@ use super::{INVALID, UNSUPPORTED};
 use crate::{CLOSED_MIRROR, DEBIAN, SUITE};
 use pyro::FetchOptions;
 use pyro_testkit::{Value, Workspace, json, poll_until};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
 use std::time::Duration;
 
 /// No supervisor takes so long to see what its guest has done.
@@ -163,6 +167,58 @@ fn what_a_guest_does_to_its_interface_is_its_own_matter_and_told() {
     workspace.json("start", &[]);
     assert_eq!(workspace.status()["network_has_ended"], Value::Null);
     assert_eq!(workspace.sh(&fetch(&base)), SIGNED);
+}
+
+/// An HTTP proxy that connects to wherever it is told to, and tells where that was.
+fn proxy() -> (String, Receiver<String>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (told, asked) = channel();
+    thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let told = told.clone();
+            // What a client or server does wrong is for the guest to see.
+            thread::spawn(move || tunnel(client, &told).ok());
+        }
+    });
+    (format!("http://{address}"), asked)
+}
+
+fn tunnel(mut client: TcpStream, told: &Sender<String>) -> io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte)?;
+        head.extend(byte);
+    }
+    let head = String::from_utf8_lossy(&head);
+    let place = head.split(' ').nth(1).unwrap_or_default();
+    told.send(place.to_owned()).unwrap();
+    let mut server = TcpStream::connect(place)?;
+    client.write_all(b"HTTP/1.1 200 Connected\r\n\r\n")?;
+    let (mut from_client, mut to_server) = (client.try_clone()?, server.try_clone()?);
+    thread::spawn(move || {
+        let _bytes = io::copy(&mut from_client, &mut to_server);
+        let _gone = to_server.shutdown(Shutdown::Write);
+    });
+    io::copy(&mut server, &mut client)?;
+    client.shutdown(Shutdown::Write)
+}
+
+#[test]
+fn a_host_behind_a_proxy_takes_its_guests_through_it() {
+    let home = SUITE.with(DEBIAN);
+    let (base, host, port) = mirror();
+    let (url, asked) = proxy();
+    let create = ["workspace", "create", DEBIAN, "--id-only"];
+    let created = home.pyro(create).args(EGRESS).env("HTTPS_PROXY", &url).run().expect(0);
+    let workspace = Workspace::adopt(&home, created.text().trim());
+    assert_eq!(workspace.sh(&fetch(&base)), SIGNED);
+    assert_eq!(asked.recv_timeout(DEADLINE).unwrap(), format!("{host}:{port}"), "by name");
+    assert!(!connects(&workspace, "localhost.", 80) && !connects(&workspace, "169.254.169.254", 80));
+    assert!(asked.try_recv().is_err());
+    let socks = home.pyro(create).args(EGRESS).env("HTTPS_PROXY", "socks5://127.0.0.1:1").run().expect(2);
+    assert!(socks.stderr.contains("socks5") && socks.stderr.contains(" hint: "), "{}", socks.stderr);
 }
 
 #[test]

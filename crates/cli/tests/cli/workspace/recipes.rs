@@ -421,8 +421,8 @@ fn review_and_evaluation() {
         face.snapshot(&id, "fixed");
         let shell = face.open_shell(&id);
         face.write_shell(&id, &shell, "cat CHECKLIST");
-        let seen = || Some(face.read_shell(&id, &shell)).filter(|seen| seen.contains(CHECKLIST));
-        assert!(poll_until(DEADLINE, seen).is_some(), "{}", face.read_shell(&id, &shell));
+        let shown = || Some(face.read_shell(&id, &shell)).filter(|shown| shown.contains(CHECKLIST));
+        assert!(poll_until(DEADLINE, shown).is_some(), "{}", face.read_shell(&id, &shell));
         face.close_shell(&id, &shell);
         assert_ends(&face.exec(&id, TEST), PASSED);
         face.exec(&id, "rm -r src /usr/local/bin/tool; echo broken > /etc/broken");

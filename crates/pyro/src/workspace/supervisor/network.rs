@@ -22,7 +22,7 @@ pub(super) async fn record(
     (id, generation): (WorkspaceId, i64),
     redaction: Redaction,
     mut events: mpsc::Receiver<NetEvent>,
-    mut flushes: mpsc::Receiver<Flush>,
+    mut asked: mpsc::Receiver<Flush>,
 ) {
     let mut gathered = Vec::new();
     loop {
@@ -35,7 +35,7 @@ pub(super) async fn record(
                     // More may follow at once; whoever asks does not wait for it.
                     tokio::select! {
                         () = sleep(GATHERING) => {}
-                        flush = flushes.recv() => flushed = flush,
+                        flush = asked.recv() => flushed = flush,
                     }
                     while gathered.len() < 2 * BATCH && let Ok(event) = events.try_recv() {
                         gathered.push(event);
@@ -43,7 +43,7 @@ pub(super) async fn record(
                 }
                 _ => {}
             },
-            flush = flushes.recv() => match flush {
+            flush = asked.recv() => match flush {
                 Some(_) => flushed = flush,
                 None => return,
             },

@@ -353,10 +353,9 @@ impl Supervisor {
 }
 
 /// Has what the guest's network did so far recorded; returns whether it is.
-async fn flush(flushes: &mpsc::Sender<Flush>) -> bool {
-    let (flush, flushed) = oneshot::channel();
-    flushes.send(flush).await.is_ok()
-        && timeout(FLUSH_DEADLINE, flushed).await.is_ok_and(|flushed| flushed.is_ok())
+async fn flush(recorder: &mpsc::Sender<Flush>) -> bool {
+    let (flush, done) = oneshot::channel();
+    recorder.send(flush).await.is_ok() && timeout(FLUSH_DEADLINE, done).await.is_ok_and(|done| done.is_ok())
 }
 
 async fn tell(mut client: BufReader<UnixStream>, answer: impl Serialize + Sync) {
