@@ -260,6 +260,7 @@ fn the_end_of_a_service_is_told() {
             };
             let mut starting = guest.call(request::Call::StartService(start)).await;
             starting.started().await;
+            let _ready = starting.reply().await;
             let mut waiting = awaited(name).await;
             if name == "exits" {
                 guest.exec(shell("echo > fifo")).await;
