@@ -9,6 +9,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::ioctl::{self, Opcode, Setter, opcode};
+use tokio::io::Interest;
 use tokio::net::unix::pipe;
 
 const FILE: &str = "/dev/net/tun";
@@ -51,9 +52,10 @@ impl Device {
         Ok(Self { receiver: pipe::Receiver::from_owned_fd_unchecked(file)?, sender })
     }
 
-    /// Waits until a packet leaves.
+    /// Waits until a packet leaves. Fails when somebody has removed the device, which shows as an error alone.
     pub async fn readable(&self) -> io::Result<()> {
-        self.receiver.readable().await
+        let ready = self.receiver.ready(Interest::READABLE | Interest::ERROR).await?;
+        if ready.is_readable() { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
     }
 
     /// Reads one packet that leaves; `WouldBlock` when there is none.

@@ -48,9 +48,17 @@ pub(crate) struct Log {
 
 #[derive(Debug)]
 struct Bucket {
-    tokens: u32,
-    filled: Instant,
+    /// For what the policy refuses, which nothing else is to push out.
+    refused: Tokens,
+    /// For everything else.
+    other: Tokens,
     limits: HashMap<Limit, Met>,
+}
+
+#[derive(Debug)]
+struct Tokens {
+    left: u32,
+    filled: Instant,
 }
 
 /// A limit that was met.
@@ -62,7 +70,7 @@ struct Met {
 
 impl Log {
     pub(crate) fn new(events: mpsc::Sender<NetEvent>) -> Self {
-        let bucket = Bucket { tokens: EVENT_BURST, filled: Instant::now(), limits: HashMap::new() };
+        let bucket = Bucket { refused: Tokens::full(), other: Tokens::full(), limits: HashMap::new() };
         Self { events, bucket: Arc::new(Mutex::new(bucket)), counts: Arc::default() }
     }
 
@@ -129,7 +137,12 @@ impl Log {
                 Limit::DnsQueries | Limit::DnsConnections => Protocol::Dns,
             };
             let subject = Subject { protocol, destination: None, name: None };
-            self.send(subject.event(EventKind::Limit { limit, count }));
+            // They are few as they are. One that finds no room is said later.
+            if self.events.try_send(subject.event(EventKind::Limit { limit, count })).is_err()
+                && let Some(met) = self.bucket().limits.get_mut(&limit)
+            {
+                met.count += count;
+            }
         }
     }
 
@@ -138,22 +151,35 @@ impl Log {
     }
 
     fn send(&self, event: NetEvent) {
-        if !self.token(Instant::now()) || self.events.try_send(event).is_err() {
+        if !self.token(&event) || self.events.try_send(event).is_err() {
             count(&self.counts.events_dropped, 1);
         }
     }
 
-    fn token(&self, now: Instant) -> bool {
+    fn token(&self, event: &NetEvent) -> bool {
         let mut bucket = self.bucket();
-        let seconds =
-            u32::try_from(now.saturating_duration_since(bucket.filled).as_secs()).unwrap_or(u32::MAX);
+        let is_refused = match event.kind {
+            EventKind::Refused { reason } | EventKind::DnsRefused { reason } => reason.is_by_policy(),
+            _ => false,
+        };
+        if is_refused { bucket.refused.take() } else { bucket.other.take() }
+    }
+}
+
+impl Tokens {
+    fn full() -> Self {
+        Self { left: EVENT_BURST, filled: Instant::now() }
+    }
+
+    fn take(&mut self) -> bool {
+        let now = Instant::now();
+        let seconds = u32::try_from(now.saturating_duration_since(self.filled).as_secs()).unwrap_or(u32::MAX);
         if seconds > 0 {
-            bucket.filled = now;
-            bucket.tokens =
-                bucket.tokens.saturating_add(seconds.saturating_mul(EVENTS_PER_SECOND)).min(EVENT_BURST);
+            self.filled = now;
+            self.left = self.left.saturating_add(seconds.saturating_mul(EVENTS_PER_SECOND)).min(EVENT_BURST);
         }
-        let left = bucket.tokens.checked_sub(1);
-        bucket.tokens = left.unwrap_or(0);
+        let left = self.left.checked_sub(1);
+        self.left = left.unwrap_or(0);
         left.is_some()
     }
 }
@@ -191,6 +217,34 @@ mod tests {
         assert_eq!(counters.tcp_connected, 1_000);
         assert_eq!(sent + counters.events_dropped, 1_000);
         assert!(sent <= 2 * u64::from(EVENT_BURST), "{sent}");
+    }
+
+    #[test]
+    fn what_is_refused_is_told_whatever_else_there_is() {
+        let (events, mut received) = mpsc::channel(4_096);
+        let log = Log::new(events);
+        for _ in 0..1_000 {
+            log.say(&subject(), EventKind::Connected);
+        }
+        log.say(&subject(), EventKind::Refused { reason: Refusal::NotAllowed });
+        log.met(Limit::TcpFlows);
+        let kinds: Vec<_> = std::iter::from_fn(|| received.try_recv().ok()).map(|event| event.kind).collect();
+        let last = [
+            EventKind::Refused { reason: Refusal::NotAllowed },
+            EventKind::Limit { limit: Limit::TcpFlows, count: 1 },
+        ];
+        assert_eq!(kinds[kinds.len() - 2..], last);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_that_finds_no_room_is_said_later() {
+        let (events, mut received) = mpsc::channel(1);
+        let log = Log::new(events);
+        log.say(&subject(), EventKind::Connected);
+        log.met(Limit::UdpFlows);
+        received.try_recv().unwrap();
+        log.limits_due().await;
+        assert_eq!(received.try_recv().unwrap().kind, EventKind::Limit { limit: Limit::UdpFlows, count: 1 });
     }
 
     #[tokio::test(start_paused = true)]

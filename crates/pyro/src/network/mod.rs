@@ -14,5 +14,5 @@ pub use report::{NetworkInterface, RefusedDestination};
 pub(crate) use report::{NetworkState, is_refusal, refused};
 pub(crate) use tunnel::{NetworkPlan, RunningNetwork};
 
-/// Events that wait to be recorded; more are counted and lost.
-pub(crate) const EVENT_QUEUE: usize = 256;
+/// Events that wait to be recorded: the bursts that a network may tell at once; more are counted and lost.
+pub(crate) const EVENT_QUEUE: usize = 1024;

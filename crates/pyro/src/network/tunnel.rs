@@ -16,6 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+/// Refusals that are kept with a network.
+const KEPT_REFUSALS: usize = 256;
 /// Packets that wait in either direction.
 const QUEUE: usize = 64;
 const MTU_U16: u16 = 16_384;
@@ -100,7 +102,7 @@ fn allow_descriptors() {
 async fn keep(mut happened: mpsc::Receiver<NetEvent>, refused: Arc<Mutex<Vec<NetEvent>>>) {
     while let Some(event) = happened.recv().await {
         let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_refusal(event.kind) && refused.len() < EVENT_QUEUE {
+        if is_refusal(event.kind) && refused.len() < KEPT_REFUSALS {
             refused.push(event);
         }
     }

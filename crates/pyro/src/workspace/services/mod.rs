@@ -20,8 +20,8 @@ use crate::{Pyro, PyroError};
 use info::state_name;
 use pyro_protocol::limits::{MAX_SERVICE_WAIT, MAX_SERVICES};
 use pyro_protocol::v1::FailureKind;
-use pyro_vmm::VmmError;
 use pyro_vmm::guest::{ServiceRequest, ServiceState, StartingService};
+use pyro_vmm::{Guest, VmmError};
 use readiness::{described, parsed};
 use std::io;
 use std::time::Duration;
@@ -239,7 +239,7 @@ impl Pyro {
         if record.state == WorkspaceState::Running
             && rows.iter().any(|row| row.generation == record.generation)
         {
-            let guest = self.session(&record.id, "listing services").await?.guest;
+            let guest = Guest::at(self.workspace_directory(&record.id).guest_socket());
             present = guest.list_services(deadline).await?;
             self.record_services(record, &rows, &present).await?;
         }
