@@ -105,10 +105,10 @@ pub(crate) struct Rings {
 }
 
 /// Rings keep their size for life, and their memory once it was touched: the more connections there are, the smaller those
-/// of the next one. All of 512 connections, all rings full: 12 MiB.
+/// of the next one. All of 512 connections, all rings full: 11 MiB.
 pub(crate) const fn rings(open: usize) -> Rings {
     match open {
-        0..4 => Rings { receive: 65_536, send: 524_288 },
+        0..4 => Rings { receive: 65_536, send: 131_072 },
         4..16 => Rings { receive: 32_768, send: 65_536 },
         16..64 => Rings { receive: 16_384, send: 16_384 },
         _ => Rings { receive: 8_192, send: 8_192 },
