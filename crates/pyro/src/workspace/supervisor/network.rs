@@ -1,7 +1,7 @@
 //! Records what a guest's network does, a batch at a time.
 
 use crate::Pyro;
-use crate::network::NetEvent;
+use crate::network::{EVENT_QUEUE, NetEvent};
 use crate::store::add_network_events;
 use crate::workspace::{Redaction, WorkspaceId};
 use std::time::Duration;
@@ -10,8 +10,8 @@ use tokio::time::sleep;
 
 /// How long events are gathered before they are recorded.
 const GATHERING: Duration = Duration::from_millis(250);
-/// Events that are recorded together at most.
-const BATCH: usize = 256;
+/// Events that are recorded together: at least as many as may be waiting, so that a flush leaves none.
+const BATCH: usize = EVENT_QUEUE;
 
 /// Asks the recorder to record what it has; it answers when that is done.
 pub(super) type Flush = oneshot::Sender<()>;

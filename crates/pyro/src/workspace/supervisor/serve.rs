@@ -74,8 +74,11 @@ pub async fn supervise() -> Result<(), PyroError> {
 }
 
 fn failure(id: &WorkspaceId, error: &PyroError) -> Report {
-    // What configures a guest fails because of what is on the disk, which is the workspace's own.
-    let by_disk = matches!(error, PyroError::Vmm(VmmError::Refused { call: "configure", .. }));
+    // What sets a guest up fails because of what is on the disk, which is the workspace's own.
+    let by_disk = matches!(
+        error,
+        PyroError::Vmm(VmmError::Refused { call: "configure" | "put_secrets" | "tunnel", .. })
+    );
     let hint = if by_disk {
         let way_out = format!("go back with `pyro workspace reset {id}`");
         Some(format!("what was done to its disk keeps the guest from coming up: {way_out}"))
