@@ -54,6 +54,25 @@ fn a_machine_executes_one_command_and_is_gone() {
 }
 
 #[test]
+fn a_machine_with_a_network_says_how_it_is_connected() {
+    let (_home, pyro) = prepared();
+    block_on(async {
+        let network =
+            NetworkRules { policy: NetworkPolicy::Egress, allow_hosts: vec!["example.org".parse().unwrap()] };
+        let id = pyro.create_vm(CreateVm { network, ..request(300) }).await.unwrap().vm_id;
+        let created = pyro.network_info_vm(&id).await.unwrap();
+        assert!(created.interfaces.is_empty() && created.counters.is_none());
+        pyro.start_vm(&id).await.unwrap();
+        let started = pyro.network_info_vm(&id).await.unwrap();
+        assert_eq!((started.policy, started.interfaces[0].name), (NetworkPolicy::Egress, "pyro0"));
+        assert!(started.counters.is_some() && started.allow_hosts[0].to_string() == "example.org");
+        let lookup = command(&["getent", "hosts", "example.com"]);
+        let result = pyro.exec_vm(&id, lookup, OutputMode::Capture).await.unwrap();
+        assert_eq!((result.exit_code, &*result.refused_destinations[0].destination), (2, "example.com"));
+    });
+}
+
+#[test]
 fn a_machine_is_stopped_and_deleted_whatever_it_does() {
     let (home, pyro) = prepared();
     block_on(async {
