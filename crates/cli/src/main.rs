@@ -9,6 +9,7 @@ mod input;
 mod printer;
 mod progress;
 mod reference;
+mod server_options;
 mod settings;
 mod signals;
 mod streaming;

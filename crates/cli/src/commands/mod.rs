@@ -4,6 +4,7 @@ mod completions;
 mod demo;
 mod doctor;
 mod env;
+mod mcp;
 mod prepare;
 mod run;
 mod runtime;
@@ -44,6 +45,7 @@ enum Command {
     Env(env::Arguments),
     Run(run::Arguments),
     Workspace(workspace::Arguments),
+    Mcp(mcp::Arguments),
     Demo(demo::Arguments),
     Runtime(runtime::Arguments),
     Completions(completions::Arguments),
@@ -65,7 +67,7 @@ impl Command {
             Self::Workspace(arguments) => arguments.json(),
             Self::Demo(arguments) => arguments.json,
             Self::Runtime(arguments) => arguments.json(),
-            Self::Completions(_) | Self::Supervise(_) | Self::TemplateBuild(_) | Self::Reference(_) => false,
+            Self::Mcp(_) | Self::Completions(_) | Self::Supervise(_) | Self::TemplateBuild(_) | Self::Reference(_) => false,
         }
     }
 
@@ -117,6 +119,7 @@ async fn dispatch(command: Command, printer: Printer) -> Result<u8> {
         Command::TemplateBuild(arguments) => template_build::run(arguments).await,
         Command::Env(arguments) => env::run(arguments, printer).await,
         Command::Run(arguments) => run::run(arguments, printer).await,
+        Command::Mcp(arguments) => mcp::run(arguments).await,
         Command::Demo(arguments) => demo::run(arguments, printer).await,
         Command::Runtime(arguments) => runtime::run(arguments, printer).await,
         Command::Completions(arguments) => completions::run(&arguments),
