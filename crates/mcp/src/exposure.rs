@@ -85,3 +85,60 @@ macro_rules! named {
 
 named!(Profile: VmRun = "vm-run", WorkspaceCore = "workspace-core", WorkspaceFull = "workspace-full");
 named!(Mode: ReproFix = "repro-fix", Inspect = "inspect", ColdStart = "cold-start", ReviewEval = "review-eval");
+
+/// What one can do with any workspace, and in every mode.
+const INSPECT: &[&str] = &[
+    "workspace_create",
+    "workspace_delete",
+    "workspace_exec",
+    "workspace_export",
+    "workspace_file_list",
+    "workspace_file_read",
+    "workspace_list",
+    "workspace_logs",
+    "workspace_status",
+    "workspace_summary",
+    "workspace_update",
+];
+/// What it takes to change files, see what has changed, and go back.
+const REPAIR: &[&str] = &[
+    "workspace_diff",
+    "workspace_file_write",
+    "workspace_patch_apply",
+    "workspace_reset",
+    "workspace_sync_push",
+];
+const SHELLS: &[&str] = &["shell_close", "shell_open", "shell_read", "shell_signal", "shell_write"];
+const SERVICES: &[&str] =
+    &["service_list", "service_logs", "service_start", "service_status", "service_stop"];
+const SNAPSHOTS: &[&str] = &["snapshot_create", "snapshot_delete", "snapshot_list"];
+
+impl Exposure {
+    /// Whether a server with this exposure offers a tool.
+    pub(crate) fn offers(self, tool: &str) -> bool {
+        let sets: &[&[&str]] = match self {
+            Self::Profile(Profile::WorkspaceFull) => return true,
+            Self::Profile(Profile::VmRun) => &[&["vm_run"]],
+            Self::Profile(Profile::WorkspaceCore) => &[&["vm_run"], INSPECT, REPAIR],
+            Self::Mode(Mode::ReproFix) => &[INSPECT, REPAIR],
+            Self::Mode(Mode::Inspect) => &[INSPECT],
+            Self::Mode(Mode::ColdStart) => &[INSPECT, &["workspace_reset"], SERVICES],
+            Self::Mode(Mode::ReviewEval) => {
+                &[INSPECT, &["workspace_diff", "workspace_reset"], SHELLS, SNAPSHOTS]
+            }
+        };
+        sets.iter().any(|set| set.contains(&tool))
+    }
+
+    /// Whether an argument of a tool is offered: what crosses the host's boundary, only where the work needs it.
+    pub(crate) fn offers_argument(self, argument: &str) -> bool {
+        match (self, argument) {
+            (Self::Profile(Profile::WorkspaceFull), _) => true,
+            (_, "secrets" | "secret_env") => false,
+            (Self::Mode(Mode::ColdStart), "network_policy" | "allow_hosts" | "published_ports") => true,
+            (_, "network_policy" | "allow_hosts" | "published_ports") => false,
+            (Self::Mode(_), "allow_host_compat") => false,
+            _ => true,
+        }
+    }
+}

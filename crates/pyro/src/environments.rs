@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 /// The catalog, and how each of its environments stands on this host.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EnvironmentList {
     /// Version of the catalog.
     pub catalog_version: &'static str,
@@ -20,6 +21,7 @@ pub struct EnvironmentList {
 
 /// One environment of the catalog.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EnvironmentInfo {
     /// Its name.
     pub name: &'static str,
@@ -34,13 +36,16 @@ pub struct EnvironmentInfo {
     /// What is wrong, where something is.
     pub problem: Option<String>,
     /// What is recorded about the installed build.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<serde_json::Map<String, serde_json::Value>>"))]
     pub manifest: Option<Manifest>,
     /// The image on disk, when installed.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub path: Option<PathBuf>,
 }
 
 /// How the installation of an environment stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum InstallState {
     /// Manifest and image are there and verified.

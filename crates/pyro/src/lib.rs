@@ -116,6 +116,11 @@ impl Pyro {
         Self { settings, bundle, acceleration, vms: Arc::default(), store: Arc::default() }
     }
 
+    /// The same handle, with another listener to the progress of long work.
+    pub fn with_progress(&self, progress: Arc<dyn Progress>) -> Self {
+        Self { settings: Settings { progress, ..self.settings.clone() }, ..self.clone() }
+    }
+
     /// Where this handle keeps everything.
     pub fn dirs(&self) -> &Dirs {
         &self.settings.dirs

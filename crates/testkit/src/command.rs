@@ -1,9 +1,10 @@
 //! One call of the binary, before it is made.
 
 use crate::output::Appetite;
-use crate::{Run, Running};
+use crate::{McpClient, Run, Running};
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -90,6 +91,20 @@ impl Pyro {
     /// Makes the call and waits for its end.
     pub fn run(self) -> Run {
         self.spawn().wait()
+    }
+
+    /// Makes the call, which is one of a server that speaks MCP on its standard streams.
+    pub fn mcp(mut self) -> McpClient {
+        self.command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = self.command.spawn().expect("the binary can be started");
+        McpClient::new(child, self.deadline)
+    }
+
+    /// Sets the directory that it is made in.
+    #[must_use]
+    pub fn in_directory(mut self, directory: &Path) -> Self {
+        self.command.current_dir(directory);
+        self
     }
 
     /// Makes the call.

@@ -17,6 +17,7 @@
 mod command;
 mod files;
 mod home;
+mod mcp;
 mod output;
 mod processes;
 mod records;
@@ -29,6 +30,7 @@ mod workspace;
 pub use command::Pyro;
 pub use files::{data_of, edit_json, link_tree};
 pub use home::{GONE_DEADLINE, Home};
+pub use mcp::{McpClient, PROTOCOL};
 pub use processes::{Paused, Process};
 pub use running::{Run, Running};
 pub use small_disk::SmallDisk;

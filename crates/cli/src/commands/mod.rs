@@ -67,7 +67,11 @@ impl Command {
             Self::Workspace(arguments) => arguments.json(),
             Self::Demo(arguments) => arguments.json,
             Self::Runtime(arguments) => arguments.json(),
-            Self::Mcp(_) | Self::Completions(_) | Self::Supervise(_) | Self::TemplateBuild(_) | Self::Reference(_) => false,
+            Self::Mcp(_)
+            | Self::Completions(_)
+            | Self::Supervise(_)
+            | Self::TemplateBuild(_)
+            | Self::Reference(_) => false,
         }
     }
 

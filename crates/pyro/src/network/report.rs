@@ -20,14 +20,17 @@ pub(crate) struct NetworkState {
 
 /// An interface of a guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NetworkInterface {
     /// Its name in the guest.
     pub name: &'static str,
     /// Its addresses, with the lengths of their prefixes. They mean something in the guest only.
     pub addresses: Vec<String>,
     /// The default routes.
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
     pub gateways: Vec<IpAddr>,
     /// Who answers names.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub resolver: IpAddr,
     /// Largest packet, in bytes.
     pub mtu: usize,
@@ -54,6 +57,7 @@ impl NetworkState {
 
 /// A destination that a guest was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RefusedDestination {
     /// The name that was meant, where it is known, or the address.
     pub destination: String,
@@ -61,6 +65,7 @@ pub struct RefusedDestination {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
     /// By which protocol.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub protocol: Protocol,
     /// Why.
     pub reason: String,

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 /// Where a workspace is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum WorkspaceState {
     /// It is being made; when whoever makes it dies, it never was.

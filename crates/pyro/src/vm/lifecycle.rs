@@ -45,6 +45,7 @@ pub struct CreateVm {
 
 /// Where a machine is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum VmState {
     /// It has its files and no VMM yet.
@@ -67,6 +68,7 @@ impl VmState {
 
 /// A machine, as it stands.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct VmStatus {
     /// Its id.
     pub vm_id: VmId,
@@ -97,14 +99,17 @@ pub struct VmExec {
 
 /// How a machine is connected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NetworkInfo {
     /// What its guest may reach.
     pub policy: NetworkPolicy,
     /// The only names that it may reach; empty for every name.
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
     pub allow_hosts: Vec<NamePattern>,
     /// Interfaces of the guest, besides its loopback; none while it does not run.
     pub interfaces: Vec<NetworkInterface>,
     /// What went through it; absent while it does not run.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<std::collections::BTreeMap<String, u64>>"))]
     pub counters: Option<NetCounters>,
     /// What it was refused, what was refused last first.
     pub refused: Vec<RefusedDestination>,
@@ -112,6 +117,7 @@ pub struct NetworkInfo {
 
 /// What reaping removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Reaped {
     /// How many machines.
     pub count: usize,

@@ -40,6 +40,7 @@ pub const DEFAULT_TTL_SECONDS: u64 = 600;
 
 /// Opaque, stable id of a machine: `vm-` and 16 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct VmId(String);
 

@@ -57,6 +57,7 @@ impl RunRequest {
 
 /// What a command did.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RunResult {
     /// Name of the environment.
     pub environment: String,
@@ -73,6 +74,7 @@ pub struct RunResult {
     /// Milliseconds that the command ran.
     pub duration_ms: u64,
     /// How it was run.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub execution_mode: ExecutionMode,
     /// Name of the engine.
     pub engine: &'static str,
@@ -106,6 +108,7 @@ pub struct RunResult {
 
 /// What became of a machine after its command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Cleanup {
     /// It is gone, with its files.
     pub deleted: bool,
@@ -117,6 +120,7 @@ pub struct Cleanup {
 
 /// Milliseconds, phase by phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Timings {
     /// Until everything the machine needs was there: next to nothing once installed.
     pub prepare_ms: u64,

@@ -122,6 +122,7 @@ impl MachinePlan {
 
 /// How a machine came up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StartKind {
     /// From a template.

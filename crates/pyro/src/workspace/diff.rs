@@ -26,6 +26,7 @@ const MAX_PATCH_BYTES: usize = 8 << 20;
 
 /// What has changed since the creation.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WorkspaceDiff {
     /// The workspace.
     pub workspace_id: WorkspaceId,
@@ -43,6 +44,7 @@ pub struct WorkspaceDiff {
 
 /// How much has changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DiffSummary {
     /// Entries in all.
     pub total: usize,
@@ -62,6 +64,7 @@ pub struct DiffSummary {
 
 /// One entry that has changed.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DiffEntry {
     /// Its absolute path, with U+FFFD for what is not UTF-8.
     pub path: String,

@@ -43,6 +43,7 @@ impl WorkspaceExec {
 
 /// What a command did.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WorkspaceExecResult {
     /// The workspace.
     pub workspace_id: WorkspaceId,

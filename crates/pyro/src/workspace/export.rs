@@ -20,6 +20,7 @@ pub struct WorkspaceExportRequest {
 
 /// What was exported.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WorkspaceExport {
     /// The workspace.
     pub workspace_id: WorkspaceId,

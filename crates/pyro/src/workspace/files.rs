@@ -17,6 +17,7 @@ pub(super) const NEW_FILE_MODE: u32 = 0o644;
 
 /// What lies at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ArtifactType {
     /// A regular file.
@@ -54,6 +55,7 @@ impl From<FileKind> for ArtifactType {
 
 /// What lies in a directory.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WorkspaceFileList {
     /// The workspace.
     pub workspace_id: WorkspaceId,
@@ -69,6 +71,7 @@ pub struct WorkspaceFileList {
 
 /// One entry of a listing.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FileListEntry {
     /// Its absolute path, with U+FFFD for what is not UTF-8.
     pub path: String,
@@ -82,6 +85,7 @@ pub struct FileListEntry {
 
 /// The text of a file.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WorkspaceFile {
     /// The workspace.
     pub workspace_id: WorkspaceId,
@@ -99,6 +103,7 @@ pub struct WorkspaceFile {
 
 /// A file that was written.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WorkspaceFileWritten {
     /// The workspace.
     pub workspace_id: WorkspaceId,

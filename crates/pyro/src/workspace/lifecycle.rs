@@ -12,6 +12,7 @@ use std::time::Duration;
 
 /// A workspace that is gone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WorkspaceDeleted {
     /// Its id.
     pub workspace_id: WorkspaceId,

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 /// The workspaces of this user, the most recently active one first.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WorkspaceList {
     /// How many.
     pub count: usize,
@@ -18,6 +19,7 @@ pub struct WorkspaceList {
 
 /// One workspace at a glance.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WorkspaceListEntry {
     /// Its id.
     pub workspace_id: WorkspaceId,

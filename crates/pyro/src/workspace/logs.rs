@@ -9,6 +9,7 @@ use serde::Serialize;
 
 /// The journal of a workspace.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WorkspaceLogs {
     /// The workspace.
     pub workspace_id: WorkspaceId,
@@ -20,6 +21,7 @@ pub struct WorkspaceLogs {
 
 /// Where a command is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CommandState {
     /// It runs.
@@ -32,6 +34,7 @@ pub enum CommandState {
 
 /// One command.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LogEntry {
     /// Its number.
     pub sequence: u64,

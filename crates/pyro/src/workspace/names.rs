@@ -19,6 +19,7 @@ pub const MAX_SNAPSHOT_NAME_CHARS: usize = 64;
 
 /// Opaque, stable id of a workspace: `ws-` and 16 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct WorkspaceId(String);
 
@@ -52,6 +53,7 @@ impl fmt::Display for WorkspaceId {
 
 /// Name of a snapshot: letters, digits, `.`, `_` and `-`, beginning with a letter or digit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct SnapshotName(String);
 

@@ -17,6 +17,7 @@ use serde::Serialize;
 
 /// What became of one file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PatchedFile {
     /// Its absolute path.
     pub path: String,
@@ -26,6 +27,7 @@ pub struct PatchedFile {
 
 /// A patch that was applied.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WorkspacePatched {
     /// The workspace.
     pub workspace_id: WorkspaceId,

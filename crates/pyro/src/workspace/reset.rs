@@ -17,6 +17,7 @@ use std::time::Instant;
 
 /// What a reset did.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WorkspaceReset {
     /// The snapshot it went back to.
     pub snapshot_name: String,
@@ -26,6 +27,7 @@ pub struct WorkspaceReset {
 
 /// A workspace after a reset.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WorkspaceResetResult {
     /// The workspace, as it stands.
     #[serde(flatten)]

@@ -21,6 +21,7 @@ const FREEZE_LIMIT: Duration = Duration::from_mins(5);
 
 /// Who made a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SnapshotKind {
     /// It was taken when the workspace was created.
@@ -31,6 +32,7 @@ pub enum SnapshotKind {
 
 /// A snapshot.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SnapshotInfo {
     /// Its name.
     pub snapshot_name: String,
@@ -46,6 +48,7 @@ pub struct SnapshotInfo {
 
 /// The snapshots of a workspace, the oldest first.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SnapshotList {
     /// The workspace.
     pub workspace_id: WorkspaceId,
@@ -57,6 +60,7 @@ pub struct SnapshotList {
 
 /// A snapshot that is gone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SnapshotDeleted {
     /// The workspace.
     pub workspace_id: WorkspaceId,

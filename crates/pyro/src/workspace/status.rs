@@ -14,6 +14,7 @@ const SHOWN_REFUSALS: usize = 20;
 
 /// How `/workspace` began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Seed {
     /// What it was filled from.
     pub mode: SeedMode,
@@ -31,6 +32,7 @@ pub struct Seed {
 
 /// What a workspace is filled from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SeedMode {
     /// Nothing.
@@ -43,6 +45,7 @@ pub enum SeedMode {
 
 /// A workspace, as it stands.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WorkspaceStatus {
     /// Its id.
     pub workspace_id: WorkspaceId,
@@ -70,6 +73,7 @@ pub struct WorkspaceStatus {
     pub network_policy: NetworkPolicy,
     /// The only names that it may reach; empty for every name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
     pub allow_hosts: Vec<NamePattern>,
     /// Whoever works in the guest has removed its network's interface; another start brings it back.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

@@ -17,6 +17,7 @@ const SHOWN_CHANGES: usize = 50;
 
 /// What happened in a workspace since its last reset.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WorkspaceSummary {
     /// The workspace.
     pub workspace_id: WorkspaceId,
@@ -52,6 +53,7 @@ pub struct WorkspaceSummary {
 
 /// What was run.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SummaryCommands {
     /// Commands in all.
     pub total: usize,
@@ -67,6 +69,7 @@ pub struct SummaryCommands {
 
 /// One command.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SummaryCommand {
     /// Its number in the journal.
     pub sequence: u64,
@@ -84,6 +87,7 @@ pub struct SummaryCommand {
 
 /// Writes, imports and patches.
 #[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SummaryEdits {
     /// Files written one by one.
     pub file_writes: usize,
@@ -97,6 +101,7 @@ pub struct SummaryEdits {
 
 /// What has changed against the baseline.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SummaryChanges {
     /// It could be found out.
     pub available: bool,
@@ -114,6 +119,7 @@ pub struct SummaryChanges {
 
 /// One changed entry.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SummaryChange {
     /// Its absolute path.
     pub path: String,
@@ -123,6 +129,7 @@ pub struct SummaryChange {
 
 /// Services.
 #[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SummaryServices {
     /// How many are defined.
     pub total: usize,
@@ -132,6 +139,7 @@ pub struct SummaryServices {
 
 /// What left the workspace.
 #[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SummaryArtifacts {
     /// Exports, in their order.
     pub exports: Vec<SummaryExport>,
@@ -139,6 +147,7 @@ pub struct SummaryArtifacts {
 
 /// One export.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SummaryExport {
     /// When.
     pub at: Timestamp,
@@ -156,6 +165,7 @@ pub struct SummaryExport {
 
 /// Snapshots.
 #[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SummarySnapshots {
     /// Named ones that there are.
     pub named_count: usize,

@@ -20,6 +20,7 @@ pub struct WorkspaceSyncRequest {
 
 /// What was imported.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WorkspaceSync {
     /// The workspace.
     pub workspace_id: WorkspaceId,

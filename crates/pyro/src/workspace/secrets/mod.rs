@@ -26,6 +26,7 @@ const MAX_VARIABLE_CHARS: usize = 256;
 
 /// Name of a secret: letters, digits and `_`, not beginning with a digit, so that it can be a variable's as well.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct SecretName(String);
 
@@ -105,6 +106,7 @@ pub struct NewSecret {
 
 /// Where the value of a secret came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SecretSourceKind {
     /// It was given.
@@ -115,6 +117,7 @@ pub enum SecretSourceKind {
 
 /// What is known of a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SecretInfo {
     /// Its name.
     pub name: SecretName,

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 /// A service, as it stands.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ServiceInfo {
     /// The workspace.
     pub workspace_id: WorkspaceId,
@@ -38,6 +39,7 @@ pub struct ServiceInfo {
 
 /// The services of a workspace.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ServiceList {
     /// The workspace.
     pub workspace_id: WorkspaceId,
@@ -51,6 +53,7 @@ pub struct ServiceList {
 
 /// What a service has printed.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ServiceLogs {
     /// The service, when it was read.
     #[serde(flatten)]

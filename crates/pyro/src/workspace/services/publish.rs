@@ -18,6 +18,7 @@ const MAX_PORTS: usize = 16;
 
 /// A port of a service that is to be published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PublishPort {
     /// Where on the host; `None` for one that is free.
@@ -28,6 +29,7 @@ pub struct PublishPort {
 
 /// A port of a service that is published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PublishedPort {
     /// Address on the host: `127.0.0.1`.
     pub host: String,

@@ -9,6 +9,7 @@ use std::fmt;
 
 /// Id of a shell: `sh-` and 8 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct ShellId(pub(super) String);
 
@@ -79,6 +80,7 @@ impl Default for ReadShell {
 
 /// A shell, as it stands.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ShellInfo {
     /// The workspace.
     pub workspace_id: WorkspaceId,
@@ -100,6 +102,7 @@ pub struct ShellInfo {
 
 /// The shells of a workspace.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ShellList {
     /// The workspace.
     pub workspace_id: WorkspaceId,
@@ -111,6 +114,7 @@ pub struct ShellList {
 
 /// What was read of a shell.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ShellRead {
     /// The shell, when it was read.
     #[serde(flatten)]
@@ -131,6 +135,7 @@ pub struct ShellRead {
 
 /// What was done to a shell.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ShellDone {
     /// The workspace.
     pub workspace_id: WorkspaceId,
@@ -146,6 +151,7 @@ pub struct ShellDone {
 
 /// A signal for what is in the foreground of a shell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "UPPERCASE")]
 pub enum ShellSignal {
     /// Hang up.

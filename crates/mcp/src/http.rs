@@ -1,0 +1,135 @@
+//! MCP over streamable HTTP, on the host's loopback alone.
+//!
+//! Whoever wants in needs the bearer token: other users of the host reach its loopback as well. A browser is kept out by the
+//! checks of `Host` and `Origin`, whatever page it shows.
+
+use crate::Server;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{HeaderMap, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rmcp::transport::streamable_http_server::session::local::{LocalSessionManager, SessionConfig};
+use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
+use std::convert::Infallible;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// The one path that there is.
+const PATH: &str = "/mcp";
+/// Largest request: a text of 1 MiB, every byte of which may need an escape.
+const MAX_BODY_BYTES: usize = 8 << 20;
+/// Most connections at once.
+const MAX_CONNECTIONS: usize = 64;
+/// How long a client may take to send its headers.
+const HEADER_PATIENCE: Duration = Duration::from_secs(10);
+/// A session in which nothing happens for so long is closed. Longer than most commands run.
+const SESSION_IDLE: Duration = Duration::from_hours(4);
+
+type Service = StreamableHttpService<Server, LocalSessionManager>;
+type Answer = Response<BoxBody<Bytes, Infallible>>;
+
+/// A listener on the loopback, and the token that it asks for.
+pub struct HttpListener {
+    listener: TcpListener,
+    address: SocketAddr,
+    token: String,
+}
+
+impl HttpListener {
+    /// Listens at `port`, or at a free one where that is 0. Fails when the port is taken.
+    pub async fn bind(port: u16, token: String) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        let address = listener.local_addr()?;
+        Ok(Self { listener, address, token })
+    }
+
+    /// Where clients find the server.
+    pub fn url(&self) -> String {
+        format!("http://{}{PATH}", self.address)
+    }
+
+    /// Serves any number of clients until it is dropped, and everything that they have under way with it.
+    pub async fn serve(self, server: Server) -> Infallible {
+        let ended = CancellationToken::new();
+        let _ends_sessions = ended.clone().drop_guard();
+        let config = StreamableHttpServerConfig::default()
+            .with_allowed_hosts(["127.0.0.1", "localhost"])
+            .enforce_origin_validation()
+            .with_max_request_body_bytes(MAX_BODY_BYTES)
+            .with_cancellation_token(ended);
+        let mut sessions = LocalSessionManager::default();
+        sessions.session_config =
+            SessionConfig { keep_alive: Some(SESSION_IDLE), ..SessionConfig::default() };
+        let service = Service::new(move || Ok(server.clone()), Arc::new(sessions), config);
+        let token: Arc<str> = self.token.into();
+        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut connections = JoinSet::new();
+        loop {
+            // A connection beyond those that are allowed waits in the listener's queue.
+            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { continue };
+            let (service, token) = (service.clone(), Arc::clone(&token));
+            match self.listener.accept().await {
+                Ok((connection, _)) => {
+                    connections.spawn(async move {
+                        serve_connection(connection, service, token).await;
+                        drop(slot);
+                    });
+                }
+                // One client that went away, or no descriptor left: others can still be served.
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+            while connections.try_join_next().is_some() {}
+        }
+    }
+}
+
+async fn serve_connection(connection: TcpStream, service: Service, token: Arc<str>) {
+    let answer = service_fn(move |request: Request<Incoming>| {
+        let (service, token) = (service.clone(), Arc::clone(&token));
+        async move { Ok::<Answer, Infallible>(answer(request, &service, &token).await) }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE);
+    // How a connection ends is its client's affair.
+    let _ended = http.serve_connection(TokioIo::new(connection), answer).await;
+}
+
+async fn answer(request: Request<Incoming>, service: &Service, token: &str) -> Answer {
+    if !is_authorized(request.headers(), token) {
+        let mut refused = plain(StatusCode::UNAUTHORIZED, "the bearer token is missing or wrong\n");
+        refused.headers_mut().insert(WWW_AUTHENTICATE, hyper::header::HeaderValue::from_static("Bearer"));
+        return refused;
+    }
+    if request.uri().path() != PATH {
+        return plain(StatusCode::NOT_FOUND, "MCP is at /mcp\n");
+    }
+    service.handle(request).await
+}
+
+fn is_authorized(headers: &HeaderMap, token: &str) -> bool {
+    let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let given = given.and_then(|value| value.split_once(' '));
+    given.is_some_and(|(scheme, given)| scheme.eq_ignore_ascii_case("bearer") && same(given.trim(), token))
+}
+
+/// Whether two texts are the same, in a time that says nothing about where they differ.
+fn same(given: &str, token: &str) -> bool {
+    let differing = given.bytes().zip(token.bytes()).fold(0, |all, (a, b)| all | (a ^ b));
+    given.len() == token.len() && differing == 0
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from_static(text.as_bytes())).boxed());
+    *answer.status_mut() = status;
+    answer
+}
