@@ -42,6 +42,11 @@ impl Pyro {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, PyroError> + Send + 'static,
 ) -> Result<T, PyroError> {
+    on_thread(work).await
+}
+
+/// The same for work that fails otherwise, or not at all.
+pub(crate) async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),

@@ -1,5 +1,6 @@
 //! Why an operation of the SDK failed.
 
+use crate::project::ProjectError;
 use crate::store::StoreError;
 use crate::vm::VmId;
 use crate::workspace::{SecretError, WorkspaceError};
@@ -133,6 +134,9 @@ pub enum PyroError {
     /// An operation on a workspace failed.
     #[error(transparent)]
     Workspace(#[from] WorkspaceError),
+    /// The project source cannot be used.
+    #[error(transparent)]
+    Project(#[from] ProjectError),
     /// The store of workspaces could not be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -165,6 +169,7 @@ impl PyroError {
             Self::FailedClosed(source) => source.as_ref(),
             Self::Files(source) => source,
             Self::Workspace(source) => source,
+            Self::Project(source) => source,
             Self::Store(source) => source,
             Self::NoRuntime
             | Self::Expired { .. }

@@ -23,6 +23,8 @@ mod environments;
 mod error;
 pub mod network;
 mod prepare;
+mod private_directory;
+pub mod project;
 mod proof;
 mod readiness;
 mod runtime;
@@ -35,6 +37,9 @@ pub use environments::{EnvironmentInfo, EnvironmentList, InstallState};
 pub use error::PyroError;
 pub use jiff::Timestamp;
 pub use prepare::{DailyLoop, Preparation, PrepareRequest, Proof, TemplateInfo};
+pub use project::{
+    Project, ProjectError, ProjectKind, ProjectOptions, ProjectReport, ProjectSkipped, RepoRef, RepoUrl,
+};
 pub use pyro_images::{CATALOG_VERSION, Manifest, Pruned};
 pub use pyro_protocol::error::{Diagnostic, ErrorKind, chain};
 pub use pyro_runtime::debian::{FetchOptions, SnapshotTime};

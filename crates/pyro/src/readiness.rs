@@ -4,6 +4,7 @@ use crate::engine::blocking;
 use crate::environments::InstallState;
 use crate::network::NetworkPolicy;
 use crate::prepare::{DailyLoop, Standing};
+use crate::project::{Project, ProjectOptions, ProjectReport};
 use crate::vm::StartKind;
 use crate::{CATALOG_VERSION, DEFAULT_ENVIRONMENT, Pyro, PyroError};
 use pyro_images::Recipe;
@@ -13,7 +14,7 @@ use pyro_runtime::bundle::BundleStatus;
 use pyro_runtime::host::{HostFacts, KvmAccess};
 use pyro_runtime::probe::Acceleration;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The platform that guests run on.
 pub(crate) const PLATFORM: &str = "linux-x86_64";
@@ -37,7 +38,9 @@ pub struct Readiness {
     pub catalog_version: &'static str,
     /// The environment asked about.
     pub environment: EnvironmentReport,
-    /// What is in the way, each with a way out.
+    /// What workspaces begin with by default when a server is started in the directory asked about.
+    pub project: ProjectReport,
+    /// What is in the way, each with a way out. That of the project source, which keeps no guest from running, is in `project`.
     pub issues: Vec<Issue>,
     /// The command to run next.
     pub next_command: String,
@@ -116,9 +119,14 @@ pub struct Issue {
 }
 
 impl Pyro {
-    /// Reports on this host and one environment. Downloads nothing; boots a guest where the bundle is installed and
+    /// Reports on this host, one environment, and the project source of a server that is started in `cwd`. Downloads nothing; boots a guest where the bundle is installed and
     /// this host was not probed yet.
-    pub async fn readiness(&self, platform: Option<&str>, environment: &str) -> Result<Readiness, PyroError> {
+    pub async fn readiness(
+        &self,
+        platform: Option<&str>,
+        environment: &str,
+        cwd: &Path,
+    ) -> Result<Readiness, PyroError> {
         let recipe = Recipe::find(environment)?;
         let platform = platform.unwrap_or(PLATFORM).to_owned();
         let mut issues = Vec::new();
@@ -134,6 +142,7 @@ impl Pyro {
         };
         // The probe behind a runtime that passes is a boot.
         let capabilities = Capabilities { vm_boot: capabilities.vm_boot || runtime.pass, ..capabilities };
+        let project = Project::resolve(&ProjectOptions::default(), cwd).await?.diagnose().await;
         let next_command = next_command(&platform, &runtime, &environment);
         Ok(Readiness {
             platform,
@@ -144,6 +153,7 @@ impl Pyro {
             cache_dir: self.dirs().environments().to_owned(),
             catalog_version: CATALOG_VERSION,
             environment,
+            project,
             issues,
             next_command,
         })

@@ -62,6 +62,12 @@ pub fn spawn_detached(mut command: Command, priority: Priority) -> io::Result<()
     Ok(())
 }
 
+/// Makes the process of `command` lead a session of its own, which is also its process group's: no terminal reaches it, it can be
+/// killed together with what it starts, and it has no descriptor but its standard ones.
+pub fn own_session(command: &mut Command) {
+    detach(command, Priority::Normal);
+}
+
 fn detach(command: &mut Command, priority: Priority) {
     let in_child = move || {
         setsid()?;

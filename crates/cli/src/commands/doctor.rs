@@ -22,8 +22,10 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
-    let readiness =
-        settings::pyro("doctor")?.readiness(arguments.platform.as_deref(), &arguments.environment).await?;
+    // In a directory that is gone there is no project.
+    let cwd = std::env::current_dir().unwrap_or_default();
+    let pyro = settings::pyro("doctor")?;
+    let readiness = pyro.readiness(arguments.platform.as_deref(), &arguments.environment, &cwd).await?;
     printer.data(&readiness, text)?;
     Ok(u8::from(!readiness.runtime.pass))
 }
@@ -63,6 +65,7 @@ fn text(readiness: &Readiness) -> String {
             because(environment.cold_start_reason.as_deref())
         ),
     ];
+    lines.push(format!("project:      {}", readiness.project.describe()));
     for issue in &readiness.issues {
         lines.push(format!("issue:        {}", issue.problem));
         lines.push(format!("              -> {}", issue.way_out));

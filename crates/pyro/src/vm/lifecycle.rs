@@ -8,7 +8,6 @@
 //! A machine executes one command and is then gone. Delete is legal in every state. When its time to live has passed, a
 //! machine is deleted without anyone calling.
 
-use super::directory::VmDirectory;
 use super::output::OutputMode;
 use super::run::{RanOn, Spans, check_command, execute, limited};
 use super::start::{MachinePlan, Running, Shape};
@@ -17,6 +16,7 @@ use crate::network::{
     NamePattern, NetCounters, NetworkInterface, NetworkPolicy, NetworkRules, RefusedDestination,
     RunningNetwork,
 };
+use crate::private_directory::PrivateDirectory;
 use crate::{Pyro, PyroError};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -138,7 +138,7 @@ pub(crate) struct Vm {
 }
 
 struct Life {
-    directory: VmDirectory,
+    directory: PrivateDirectory,
     state: VmState,
     engine: Option<&'static str>,
     running: Option<Running>,

@@ -5,14 +5,12 @@
 //!
 //! A machine belongs to the process whose [`crate::Pyro`] created it and has a time to live, counted from its creation.
 
-mod directory;
 pub mod lifecycle;
 mod output;
 mod run;
 mod start;
 mod throwaway;
 
-pub(crate) use directory::VmDirectory;
 pub(crate) use lifecycle::Registry;
 pub use lifecycle::{CreateVm, NetworkInfo, Reaped, VmExec, VmState, VmStatus};
 pub use output::{OutputChunk, OutputMode};

@@ -2,9 +2,9 @@
 
 use crate::engine::blocking;
 use crate::network::{NetworkPlan, NetworkRules, RefusedDestination, RunningNetwork};
+use crate::private_directory::PrivateDirectory;
 use crate::template::{self, Template, TemplateKey, TemplatePolicy, TemplateStore, Unusable};
 use crate::vm::VmId;
-use crate::vm::directory::VmDirectory;
 use crate::workspace::SecretValues;
 use crate::{Pyro, PyroError};
 use pyro_images::Recipe;
@@ -101,7 +101,7 @@ pub(crate) struct MachinePlan {
 
 impl MachinePlan {
     /// A machine whose disk goes with it.
-    pub(crate) fn throwaway(id: &VmId, directory: &VmDirectory) -> Self {
+    pub(crate) fn throwaway(id: &VmId, directory: &PrivateDirectory) -> Self {
         Self {
             name: id.to_string(),
             directory: directory.path().to_owned(),
@@ -205,9 +205,9 @@ impl Pyro {
         Ok(Prepared { engine, guest: Some(guest), fallback: None })
     }
 
-    pub(crate) async fn vm_directory(&self, id: &VmId) -> Result<VmDirectory, PyroError> {
+    pub(crate) async fn vm_directory(&self, id: &VmId) -> Result<PrivateDirectory, PyroError> {
         let (vms, id) = (self.dirs().state().join("vms"), id.clone());
-        blocking(move || VmDirectory::create(&vms, &id)).await
+        blocking(move || PrivateDirectory::create(&vms, id.as_str())).await
     }
 }
 

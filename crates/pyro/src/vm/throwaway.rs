@@ -1,10 +1,11 @@
 //! A machine for pyro's own purposes: proving that this host can do the daily loop, and measuring how fast.
 
+use super::VmId;
 use super::output::{MAX_CAPTURED_BYTES, OutputMode};
 use super::run::{execute, limited};
 use super::start::{MachinePlan, Prepared, Running, Shape, StartKind};
-use super::{VmDirectory, VmId};
 use crate::network::{NetworkRules, RefusedDestination};
+use crate::private_directory::PrivateDirectory;
 use crate::{Pyro, PyroError};
 use pyro_vmm::{Guest, Start};
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ pub struct Throwaway {
     id: VmId,
     // Ends before its directory is removed.
     running: Running,
-    directory: VmDirectory,
+    directory: PrivateDirectory,
 }
 
 impl Throwaway {

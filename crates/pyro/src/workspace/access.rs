@@ -6,6 +6,7 @@
 use super::supervisor;
 use super::{Redaction, WorkspaceDirectory, WorkspaceError, WorkspaceId};
 use crate::engine::blocking;
+use crate::private_directory::PrivateDirectory;
 use crate::store::{Record, WorkspaceState};
 use crate::{Pyro, PyroError};
 use jiff::{SignedDuration, Timestamp};
@@ -196,7 +197,12 @@ impl Pyro {
         }
         let records = if changed { self.read(Record::all).await? } else { records };
         self.sweep_directories(&records).await?;
-        Ok(records)
+        let clones = self.clones();
+        blocking(move || {
+            PrivateDirectory::sweep(&clones);
+            Ok(records)
+        })
+        .await
     }
 
     /// Kills the supervisor of a workspace that nobody takes anywhere; returns whether it is gone, for which nobody waits long.

@@ -12,8 +12,9 @@ use super::{
     DEFAULT_WORKSPACE_TTL_SECONDS, NewSecret, SecretError, SecretInfo, SecretValues, Seed, SeedMode,
     SnapshotName, WorkspaceDirectory, WorkspaceError, WorkspaceId, WorkspaceStatus,
 };
-use crate::engine::blocking;
+use crate::engine::{blocking, on_thread};
 use crate::network::NetworkRules;
+use crate::project::{Project, ProjectClone, ProjectKind, ProjectSource};
 use crate::store::{NewWorkspace, Origin, Record, Store, WorkspaceState, now};
 use crate::vm::{DEFAULT_MEM_MIB, DEFAULT_VCPU_COUNT, Prepared, Shape, seconds};
 use crate::{Pyro, PyroError};
@@ -22,7 +23,7 @@ use pyro_runtime::lock::FileLock;
 use pyro_tree::{Source, SourceKind, Totals};
 use pyro_vmm::Guest;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,8 +45,10 @@ pub struct CreateWorkspace {
     pub network: NetworkRules,
     /// Where no guest can run, run commands on the host instead, without isolation.
     pub allow_host_compat: bool,
-    /// What `/workspace` is filled with: a directory, or a `.tar`, `.tar.gz` or `.tgz` archive.
+    /// What `/workspace` is filled with: a directory, or a `.tar`, `.tar.gz` or `.tgz` archive. Taken whole.
     pub seed_path: Option<PathBuf>,
+    /// What it is filled with where there is no `seed_path`.
+    pub project: Project,
     /// A name for people.
     pub name: Option<String>,
     /// Labels for programs.
@@ -65,22 +68,21 @@ impl CreateWorkspace {
             network: NetworkRules::default(),
             allow_host_compat: false,
             seed_path: None,
+            project: Project::None,
             name: None,
             labels: BTreeMap::new(),
             secrets: Vec::new(),
         }
     }
 
-    /// Fails when anything about it cannot be; returns the time to live, the opened seed, and the secrets.
-    async fn check(&self) -> Result<(Duration, Option<Source>, SecretValues), PyroError> {
+    /// Fails when anything about it cannot be; returns the time to live, the opened `seed_path`, and the secrets.
+    async fn check(&self) -> Result<(Duration, Option<Chosen>, SecretValues), PyroError> {
         self.name.as_deref().map_or(Ok(()), check_name)?;
         check_labels(&self.labels)?;
         self.network.check()?;
         let ttl = seconds("ttl_seconds", self.ttl_seconds)?;
         let seed = match self.seed_path.clone() {
-            Some(path) => {
-                Some(blocking(move || Ok(Source::open(&path).map_err(WorkspaceError::from)?)).await?)
-            }
+            Some(path) => Some(blocking(move || Chosen::path(&path)).await?),
             None => None,
         };
         let secrets = self.secrets.clone();
@@ -89,13 +91,49 @@ impl CreateWorkspace {
     }
 }
 
+/// What a workspace is filled with, and what its status says of that.
+struct Chosen {
+    source: Source,
+    seed: Seed,
+    /// What is read, where it is there for that alone.
+    clone: Option<ProjectClone>,
+}
+
+impl Chosen {
+    fn path(path: &Path) -> Result<Self, PyroError> {
+        let source = Source::open(path).map_err(WorkspaceError::from)?;
+        let seed_path = Some(display(path));
+        let seed = Seed { seed_path, origin_kind: "manual_seed_path".to_owned(), ..Seed::empty() };
+        Ok(Self { source, seed, clone: None })
+    }
+
+    fn project(kind: ProjectKind, project: ProjectSource) -> Self {
+        let ProjectSource { source, path, origin_ref, commit, clone } = project;
+        let seed = Seed {
+            seed_path: path.as_deref().map(display),
+            origin_kind: kind.as_str().to_owned(),
+            origin_ref: Some(origin_ref),
+            origin_commit: commit,
+            ..Seed::empty()
+        };
+        Self { source, seed, clone }
+    }
+}
+
 impl Pyro {
     /// Creates a workspace, fills it, and starts its guest.
     pub async fn create_workspace(&self, request: CreateWorkspace) -> Result<WorkspaceStatus, PyroError> {
-        let (ttl, source, secrets) = request.check().await?;
+        let (ttl, chosen, secrets) = request.check().await?;
         let CreateWorkspace { environment, vcpu_count, mem_mib, allow_host_compat, .. } = request;
         let shape = Shape::new(&environment, vcpu_count, mem_mib, allow_host_compat)?;
         self.sweep().await?;
+        let chosen = match chosen {
+            Some(chosen) => Some(chosen),
+            None => self
+                .open_project(&request.project)
+                .await?
+                .map(|source| Chosen::project(request.project.kind(), source)),
+        };
         let prepared = self.prepare_start(&shape).await?;
         prepared.require_network(&request.network)?;
         if prepared.image_digest().is_none() && !secrets.is_empty() {
@@ -111,7 +149,7 @@ impl Pyro {
             allow_host_compat,
             network_policy: request.network.policy,
             allow_hosts: request.network.allow_hosts,
-            seed: Seed { seed_path: request.seed_path.as_deref().map(display), ..Seed::empty() },
+            seed: chosen.as_ref().map_or_else(Seed::empty, |chosen| chosen.seed.clone()),
             secrets: SecretInfo::all(&request.secrets),
         };
         let created_at = now();
@@ -120,7 +158,7 @@ impl Pyro {
         let (name, labels) = (request.name, request.labels);
         let workspace = NewWorkspace { id: id.clone(), name, labels, origin, created_at, expires_at };
         let mut creation = Creation::begin(self, workspace, secrets).await?;
-        let filled = self.fill(&mut creation, &prepared, source, shape.boot_deadline()).await;
+        let filled = self.fill(&mut creation, &prepared, chosen, shape.boot_deadline()).await;
         let created = match filled {
             Ok(()) => creation.finish().await,
             Err(error) => Err(error),
@@ -139,10 +177,11 @@ impl Pyro {
         &self,
         creation: &mut Creation,
         prepared: &Prepared,
-        mut source: Option<Source>,
+        chosen: Option<Chosen>,
         boot: Duration,
     ) -> Result<(), PyroError> {
         let (id, directory) = (creation.workspace.id.clone(), creation.directory.clone());
+        let (mut source, clone) = chosen.map(|chosen| (chosen.source, chosen.clone)).unzip();
         let kind = source.as_ref().map(Source::kind);
         let seeding = || self.progress().phase(&format!("seed workspace_id={id}"));
         if let Some(bundle) = prepared.bundle() {
@@ -167,11 +206,13 @@ impl Pyro {
             let totals = import(source, guest.unpack(root.as_os_str().as_encoded_bytes()).await?).await?;
             creation.set_seed(kind, totals).await?;
         }
+        // A clone may have many files.
+        on_thread(move || drop(clone)).await;
         Ok(())
     }
 }
 
-fn display(path: &std::path::Path) -> String {
+fn display(path: &Path) -> String {
     std::path::absolute(path).as_deref().unwrap_or(path).display().to_string()
 }
 
@@ -204,7 +245,6 @@ impl Creation {
         let origin = &mut self.workspace.origin;
         origin.seed.mode =
             if kind == SourceKind::Directory { SeedMode::Directory } else { SeedMode::TarArchive };
-        "manual_seed_path".clone_into(&mut origin.seed.origin_kind);
         origin.seed.entry_count = totals.entries;
         origin.seed.bytes_written = totals.bytes;
         let (store, id, origin) = (self.store.clone(), self.workspace.id.clone(), origin.clone());

@@ -22,8 +22,11 @@ pub struct Seed {
     pub seed_path: Option<String>,
     /// Who chose it: `empty`, `manual_seed_path`, `project_path`, `repo_url`.
     pub origin_kind: String,
-    /// What was chosen, in the chooser's words.
+    /// What was chosen, in the chooser's words: root of a checkout, `URL#REF` or URL of a repository, without credentials.
     pub origin_ref: Option<String>,
+    /// The commit that was taken, where it was one's: of a clone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin_commit: Option<String>,
     /// Files, directories and links.
     pub entry_count: u64,
     /// Bytes of the files.
@@ -129,6 +132,7 @@ impl Seed {
             seed_path: None,
             origin_kind: "empty".to_owned(),
             origin_ref: None,
+            origin_commit: None,
             entry_count: 0,
             bytes_written: 0,
         }

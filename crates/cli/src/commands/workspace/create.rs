@@ -70,6 +70,7 @@ pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
         },
         allow_host_compat: arguments.allow_host_compat,
         seed_path: arguments.seed_path,
+        project: pyro::Project::None,
         name: arguments.name,
         labels: arguments.labels.into_iter().collect(),
         secrets: input::new_secrets(arguments.secrets, arguments.secret_files)?,
