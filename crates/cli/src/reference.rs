@@ -8,10 +8,15 @@ use std::io::Write as _;
 
 /// Print the CLI reference as Markdown
 #[derive(Debug, clap::Args)]
-pub struct Arguments {}
+pub struct Arguments {
+    /// That of the MCP tools instead
+    #[arg(long)]
+    tools: bool,
+}
 
-pub fn run(_arguments: &Arguments) -> Result<u8> {
-    std::io::stdout().lock().write_all(text()?.as_bytes())?;
+pub fn run(arguments: &Arguments) -> Result<u8> {
+    let text = if arguments.tools { pyro_mcp::reference() } else { text()? };
+    std::io::stdout().lock().write_all(text.as_bytes())?;
     Ok(0)
 }
 

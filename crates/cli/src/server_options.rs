@@ -1,6 +1,6 @@
 //! The flags that say what an MCP server offers, and from which project: those of `mcp serve`, which the host helpers pass on.
 
-use pyro::DEFAULT_ENVIRONMENT;
+use pyro::{DEFAULT_ENVIRONMENT, ProjectOptions};
 use pyro_mcp::{Exposure, Mode, Profile, ServerSettings};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -44,7 +44,9 @@ impl ServerOptions {
     pub fn into_settings(self) -> ServerSettings {
         let exposure = self.exposure();
         let environment = self.environment.unwrap_or_else(|| DEFAULT_ENVIRONMENT.to_owned());
-        ServerSettings { exposure, environment }
+        let Self { project_path, repo_url, repo_ref, no_project_source, .. } = self;
+        let project = ProjectOptions { project_path, repo_url, repo_ref, no_project_source };
+        ServerSettings { exposure, environment, project }
     }
 
     /// The same options as arguments of `pyro mcp serve`; none for what is left to the default.

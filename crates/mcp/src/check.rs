@@ -1,7 +1,7 @@
 //! Arguments against the schema of a tool, before the tool is called.
 //!
 //! A model that makes a mistake is told which argument, what was expected there, and what it may have meant. Only what the
-//! schemas of this server use is understood; what is let through is still checked when the tool takes the arguments apart.
+//! schemas of this server use is understood, which have no references; what is let through is still checked when the tool takes the arguments apart.
 
 use crate::Failure;
 use serde_json::{Map, Value};
@@ -17,7 +17,7 @@ pub(crate) fn check(
     schema: &Map<String, Value>,
     arguments: &Map<String, Value>,
 ) -> Result<(), Failure> {
-    Checker { tool, root: schema }.object("", schema, arguments)
+    Checker { tool }.object("", schema, arguments)
 }
 
 /// The name among `names` that is most like `given`.
@@ -28,14 +28,13 @@ pub(crate) fn nearest<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> 
 
 struct Checker<'a> {
     tool: &'a str,
-    root: &'a Map<String, Value>,
 }
 
-impl<'a> Checker<'a> {
+impl Checker<'_> {
     fn object(
         &self,
         path: &str,
-        schema: &'a Map<String, Value>,
+        schema: &Map<String, Value>,
         object: &Map<String, Value>,
     ) -> Result<(), Failure> {
         let empty = Map::new();
@@ -74,8 +73,8 @@ impl<'a> Checker<'a> {
         Failure::invalid(message, hint)
     }
 
-    fn value(&self, path: &str, schema: &'a Value, value: &Value) -> Result<(), Failure> {
-        let Some(schema) = self.resolve(schema) else { return Ok(()) };
+    fn value(&self, path: &str, schema: &Value, value: &Value) -> Result<(), Failure> {
+        let Some(schema) = schema.as_object() else { return Ok(()) };
         if let Some(choices) = schema.get("anyOf").and_then(Value::as_array) {
             let mut outcomes = choices.iter().map(|choice| self.value(path, choice, value));
             if outcomes.any(|outcome| outcome.is_ok()) {
@@ -83,12 +82,12 @@ impl<'a> Checker<'a> {
             }
             // What is meant is the choice that is of the value's kind; its complaint is the useful one.
             let same_kind = choices.iter().find(|choice| {
-                self.resolve(choice).is_some_and(|schema| kinds(schema).any(|kind| is_kind(value, kind)))
+                choice.as_object().is_some_and(|schema| kinds(schema).any(|kind| is_kind(value, kind)))
             });
             return match same_kind {
                 Some(choice) => self.value(path, choice, value),
                 None => {
-                    let schemas = choices.iter().filter_map(|choice| self.resolve(choice));
+                    let schemas = choices.iter().filter_map(Value::as_object);
                     Err(wrong(path, value, &schemas.flat_map(kinds).collect::<Vec<_>>()))
                 }
             };
@@ -116,18 +115,6 @@ impl<'a> Checker<'a> {
             }
             Value::Number(number) => bounds(path, schema, number.as_f64().unwrap_or_default()),
             _ => Ok(()),
-        }
-    }
-
-    /// The schema itself, or the one that it refers to.
-    fn resolve(&self, schema: &'a Value) -> Option<&'a Map<String, Value>> {
-        let schema = schema.as_object()?;
-        match schema.get("$ref").and_then(Value::as_str) {
-            Some(reference) => {
-                let name = reference.strip_prefix("#/$defs/")?;
-                self.root.get("$defs")?.get(name)?.as_object()
-            }
-            None => Some(schema),
         }
     }
 }
@@ -202,4 +189,77 @@ fn shown(text: &str) -> String {
         shown.push('…');
     }
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn object(value: Value) -> Map<String, Value> {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn mistakes_are_named_with_what_was_meant() {
+        let schema = object(json!({
+            "type": "object", "additionalProperties": false, "required": ["workspace_id"],
+            "properties": {
+                "workspace_id": { "type": "string", "description": "Id of the workspace." },
+                "name": { "type": ["string", "null"] },
+                "command": { "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] },
+                "labels": { "type": "object", "additionalProperties": { "type": "string" } },
+                "policy": { "oneOf": [{ "const": "off" }, { "const": "egress" }] },
+                "ports": { "type": "array", "items": {
+                    "type": "object", "additionalProperties": false, "required": ["guest_port"],
+                    "properties": { "guest_port": { "type": "integer", "minimum": 1, "maximum": 65535 } },
+                } },
+            },
+        }));
+        let cases = [
+            (json!({ "workspace_id": "a", "name": null, "command": ["b"], "labels": { "c": "d" } }), ""),
+            (json!({ "workspace_id": "a", "policy": "egress", "ports": [{ "guest_port": 80 }] }), ""),
+            (json!({}), "`t` needs the argument `workspace_id`\nnext step: Id of the workspace."),
+            (json!({ "workspace_id": 1 }), "`workspace_id` is 1\nnext step: give it a string"),
+            (
+                json!({ "workspace_id": "a", "nam": "b" }),
+                "`t` has no argument `nam`\nnext step: did you mean `name`?",
+            ),
+            (
+                json!({ "workspace_id": "a", "zzz": 1 }),
+                "`t` has no argument `zzz`\nnext step: it has: command, labels, name, policy, ports, workspace_id",
+            ),
+            (
+                json!({ "workspace_id": "a", "command": 7 }),
+                "`command` is 7\nnext step: give it a string or a list",
+            ),
+            (
+                json!({ "workspace_id": "a", "command": ["b", 7] }),
+                "`command[1]` is 7\nnext step: give it a string",
+            ),
+            (
+                json!({ "workspace_id": "a", "labels": { "b": 7 } }),
+                "`labels.b` is 7\nnext step: give it a string",
+            ),
+            (
+                json!({ "workspace_id": "a", "policy": "on" }),
+                "`policy` is \"on\"\nnext step: use one of: off, egress",
+            ),
+            (
+                json!({ "workspace_id": "a", "ports": [{ "guest_port": 0 }] }),
+                "`ports[0].guest_port` is 0\nnext step: choose a number: from 1 to 65535",
+            ),
+            (
+                json!({ "workspace_id": "a", "ports": [{ "guest_prt": 1, "guest_port": 1 }] }),
+                "`t` has no argument `ports[0].guest_prt`\nnext step: did you mean `guest_port`?",
+            ),
+        ];
+        for (arguments, expected) in cases {
+            let said = check("t", &schema, &object(arguments.clone()));
+            let said = said.map_or_else(|failure| failure.text(), |()| String::new());
+            let expected =
+                if expected.is_empty() { String::new() } else { format!("invalid_input: {expected}") };
+            assert_eq!(said, expected, "{arguments}");
+        }
+    }
 }

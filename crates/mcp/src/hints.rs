@@ -2,10 +2,14 @@
 
 /// The hint with tools in the place of commands, and arguments in that of flags. A command without a tool that is offered here
 /// stays: the user can run it.
-pub(crate) fn for_model(hint: &str, is_offered: impl Fn(&str) -> bool) -> String {
+pub(crate) fn for_model(
+    hint: &str,
+    is_offered: impl Fn(&str) -> bool,
+    is_argument: impl Fn(&str) -> bool,
+) -> String {
     let part = |(index, part): (usize, &str)| match tool_of(part) {
         // Every second part is between backticks.
-        _ if index % 2 == 0 => flags_as_arguments(part),
+        _ if index % 2 == 0 => flags_as_arguments(part, &is_argument),
         Some(tool) if is_offered(&tool) => format!("`{tool}`"),
         _ if part.starts_with("pyro ") => format!("`{part}` on the user's machine"),
         _ => format!("`{part}`"),
@@ -31,13 +35,14 @@ fn tool_of(command: &str) -> Option<String> {
     }
 }
 
-/// `--ttl-seconds` is `ttl_seconds` here.
-fn flags_as_arguments(text: &str) -> String {
+/// `--ttl-seconds` is `ttl_seconds` here. A flag that is none of an offered tool's arguments is one of the server's.
+fn flags_as_arguments(text: &str, is_argument: impl Fn(&str) -> bool) -> String {
     let word = |word: &str| match word.strip_prefix("--") {
         Some(flag) if !flag.is_empty() => {
             let end = flag.find(|character: char| !character.is_ascii_lowercase() && character != '-');
             let (flag, rest) = flag.split_at(end.unwrap_or(flag.len()));
-            format!("`{}`{rest}", flag.replace('-', "_"))
+            let argument = flag.replace('-', "_");
+            if is_argument(&argument) { format!("`{argument}`{rest}") } else { word.to_owned() }
         }
         _ => word.to_owned(),
     };
@@ -59,15 +64,16 @@ mod tests {
                 "create a new one, with a longer `ttl_seconds`",
             ),
             ("add --network-policy egress.", "add `network_policy` egress."),
+            ("take a clone with --repo-url", "take a clone with --repo-url"),
             ("see `pyro doctor`", "see `pyro doctor` on the user's machine"),
             ("did you mean `ws-1`?", "did you mean `ws-1`?"),
             ("put the command after `--`, as in x", "put the command after `--`, as in x"),
             ("bring it with `pyro workspace sync push`", "bring it with `workspace_sync_push`"),
         ];
         for (hint, expected) in cases {
-            assert_eq!(for_model(hint, |_| true), expected);
+            assert_eq!(for_model(hint, |_| true, |argument| argument != "repo_url"), expected);
         }
-        let kept = for_model("stop it with `pyro workspace stop ws-1`", |_| false);
+        let kept = for_model("stop it with `pyro workspace stop ws-1`", |_| false, |_| true);
         assert_eq!(kept, "stop it with `pyro workspace stop ws-1` on the user's machine");
     }
 }

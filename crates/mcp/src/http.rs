@@ -12,7 +12,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rmcp::transport::streamable_http_server::session::local::{LocalSessionManager, SessionConfig};
+use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use std::convert::Infallible;
 use std::io;
@@ -30,6 +30,8 @@ const PATH: &str = "/mcp";
 const MAX_BODY_BYTES: usize = 8 << 20;
 /// Most connections at once.
 const MAX_CONNECTIONS: usize = 64;
+/// Shortest token that is taken.
+const MIN_TOKEN_BYTES: usize = 16;
 /// How long a client may take to send its headers.
 const HEADER_PATIENCE: Duration = Duration::from_secs(10);
 /// A session in which nothing happens for so long is closed. Longer than most commands run.
@@ -45,12 +47,49 @@ pub struct HttpListener {
     token: String,
 }
 
+/// Why there is no listener.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The port is taken, or may not be used.
+    #[error("cannot listen at port {port} of 127.0.0.1")]
+    Port {
+        /// The port.
+        port: u16,
+        /// What the host says.
+        #[source]
+        source: io::Error,
+    },
+    /// A token that can be guessed.
+    #[error(
+        "the token in PYRO_MCP_TOKEN has fewer than {MIN_TOKEN_BYTES} characters, or some that no header can carry"
+    )]
+    Token,
+    /// The host has no random bytes.
+    #[error("cannot make a token")]
+    Random(#[source] getrandom::Error),
+}
+
 impl HttpListener {
-    /// Listens at `port`, or at a free one where that is 0. Fails when the port is taken.
-    pub async fn bind(port: u16, token: String) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
-        let address = listener.local_addr()?;
+    /// Listens at `port`, or at a free one where that is 0. Without a token one is made.
+    pub async fn bind(port: u16, token: Option<String>) -> Result<Self, ListenError> {
+        let token = match token {
+            Some(token)
+                if token.len() < MIN_TOKEN_BYTES || !token.bytes().all(|byte| byte.is_ascii_graphic()) =>
+            {
+                return Err(ListenError::Token);
+            }
+            Some(token) => token,
+            None => random_token().map_err(ListenError::Random)?,
+        };
+        let failed = |source| ListenError::Port { port, source };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
         Ok(Self { listener, address, token })
+    }
+
+    /// What clients have to show.
+    pub fn token(&self) -> &str {
+        &self.token
     }
 
     /// Where clients find the server.
@@ -68,8 +107,7 @@ impl HttpListener {
             .with_max_request_body_bytes(MAX_BODY_BYTES)
             .with_cancellation_token(ended);
         let mut sessions = LocalSessionManager::default();
-        sessions.session_config =
-            SessionConfig { keep_alive: Some(SESSION_IDLE), ..SessionConfig::default() };
+        sessions.session_config.keep_alive = Some(SESSION_IDLE);
         let service = Service::new(move || Ok(server.clone()), Arc::new(sessions), config);
         let token: Arc<str> = self.token.into();
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -114,6 +152,12 @@ async fn answer(request: Request<Incoming>, service: &Service, token: &str) -> A
         return plain(StatusCode::NOT_FOUND, "MCP is at /mcp\n");
     }
     service.handle(request).await
+}
+
+fn random_token() -> Result<String, getrandom::Error> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn is_authorized(headers: &HeaderMap, token: &str) -> bool {

@@ -4,6 +4,7 @@
 //! - [`server`]: how a call goes; [`check`]: its arguments, [`progress`]: its notifications, [`failure`] and [`hints`]: its errors;
 //! - [`tools`]: the tools themselves, each a method of the SDK with typed arguments;
 //! - [`resources`] and [`prompts`]: what else a host can show its user;
+//! - [`reference`]: all of it as a document;
 //! - [`stdio`] and [`http`]: how clients are connected.
 
 mod check;
@@ -15,6 +16,7 @@ mod http;
 mod offer;
 mod progress;
 mod prompts;
+mod reference;
 mod resources;
 mod server;
 mod stdio;
@@ -22,6 +24,7 @@ mod tools;
 
 pub use exposure::{Exposure, Mode, Profile, UnknownName};
 pub(crate) use failure::Failure;
-pub use http::HttpListener;
+pub use http::{HttpListener, ListenError};
+pub use reference::reference;
 pub use server::{Server, ServerSettings, create_server};
 pub use stdio::{ServeError, serve_stdio};

@@ -9,7 +9,7 @@ use crate::guidance::purpose;
 use crate::hints::for_model;
 use crate::offer::{Defaults, Offer};
 use crate::progress::Reporter;
-use pyro::{DEFAULT_ENVIRONMENT, Pyro};
+use pyro::{DEFAULT_ENVIRONMENT, Project, ProjectKind, ProjectOptions, ProjectReport, Pyro, PyroError};
 use rmcp::handler::server::tool::{IntoCallToolResult, ToolCallContext};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, ContentBlock, GetPromptRequestParams, GetPromptResponse,
@@ -19,6 +19,7 @@ use rmcp::model::{
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
+use std::path::Path;
 use std::sync::Arc;
 
 /// What a server offers.
@@ -28,11 +29,14 @@ pub struct ServerSettings {
     pub exposure: Exposure,
     /// Environment of workspaces for which none is named.
     pub environment: String,
+    /// What workspaces begin with for which no seed is named.
+    pub project: ProjectOptions,
 }
 
 impl Default for ServerSettings {
     fn default() -> Self {
-        Self { exposure: Exposure::default(), environment: DEFAULT_ENVIRONMENT.to_owned() }
+        let environment = DEFAULT_ENVIRONMENT.to_owned();
+        Self { exposure: Exposure::default(), environment, project: ProjectOptions::default() }
     }
 }
 
@@ -40,19 +44,39 @@ impl Default for ServerSettings {
 #[derive(Clone)]
 pub struct Server {
     pub(crate) pyro: Pyro,
-    pub(crate) settings: Arc<ServerSettings>,
+    pub(crate) project: Project,
+    settings: Arc<ServerSettings>,
+    report: Arc<ProjectReport>,
     pub(crate) offer: Arc<Offer>,
 }
 
-/// A server over `pyro`.
-pub fn create_server(pyro: Pyro, settings: ServerSettings) -> Server {
-    let project = "It begins empty unless seed_path says otherwise.";
-    let defaults = Defaults { environment: &settings.environment, project };
+/// A server over `pyro`, for the project around `cwd` unless the settings name another, or none.
+///
+/// Fails for settings that contradict each other and for a named project that is none. One that cannot be read is no reason not to
+/// start: the report says so, and so does each creation that would need it.
+pub async fn create_server(pyro: Pyro, settings: ServerSettings, cwd: &Path) -> Result<Server, PyroError> {
+    let project = Project::resolve(&settings.project, cwd).await?;
+    let report = project.diagnose().await;
+    let defaults = Defaults { environment: &settings.environment, project: &beginning(&report) };
     let offer = Arc::new(Offer::new(settings.exposure, &defaults));
-    Server { pyro, settings: Arc::new(settings), offer }
+    Ok(Server { pyro, project, settings: Arc::new(settings), report: Arc::new(report), offer })
+}
+
+/// What `/workspace` begins with where no seed is named, for a model.
+fn beginning(report: &ProjectReport) -> String {
+    if report.kind == ProjectKind::None {
+        return "/workspace begins empty unless seed_path names a directory or archive.".to_owned();
+    }
+    let state = if report.ready { "" } else { " It is not ready: name a seed_path, or ask the user." };
+    format!("Without seed_path, /workspace begins with {}.{state}", report.describe())
 }
 
 impl Server {
+    /// The project that workspaces begin with, and whether it is ready.
+    pub fn project_report(&self) -> &ProjectReport {
+        &self.report
+    }
+
     /// The environment that is asked for, else the server's.
     pub(crate) fn environment(&self, given: Option<String>) -> String {
         given.unwrap_or_else(|| self.settings.environment.clone())
@@ -100,7 +124,11 @@ impl Server {
         {
             for block in &mut result.content {
                 if let ContentBlock::Text(text) = block {
-                    text.text = for_model(&text.text, |tool| self.offers(tool));
+                    text.text = for_model(
+                        &text.text,
+                        |tool| self.offers(tool),
+                        |argument| self.offer.has_argument(argument),
+                    );
                 }
             }
         }

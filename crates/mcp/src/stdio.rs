@@ -2,7 +2,7 @@
 
 use crate::Server;
 use rmcp::ServiceExt;
-use rmcp::transport::stdio;
+use rmcp::transport::stdio_pipes;
 
 /// Why a server ended other than because its client went away.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +17,8 @@ pub enum ServeError {
 
 /// Serves one client until it goes away.
 pub async fn serve_stdio(server: Server) -> Result<(), ServeError> {
-    let running = server.serve(stdio()).await.map_err(|error| ServeError::Handshake(Box::new(error)))?;
+    let running =
+        server.serve(stdio_pipes()).await.map_err(|error| ServeError::Handshake(Box::new(error)))?;
     running.waiting().await.map_err(ServeError::Task)?;
     Ok(())
 }

@@ -57,6 +57,8 @@ env_vars! {
     /// The `pyro` program, for SDK programs that are not it: workspaces need one to supervise their guests. Without it, the one
     /// in `PATH` is taken.
     PYRO_PROGRAM;
+    /// The token that clients of `pyro mcp serve --http-port` have to show, of at least 16 characters. Without it, one is made.
+    PYRO_MCP_TOKEN;
     /// The host's HTTP proxy for what guests with a network connect to, as `http://proxy.example:3128`; the name in lower case
     /// goes first, as with the next three.
     HTTPS_PROXY;

@@ -66,6 +66,11 @@ impl Running {
         assert_eq!(seen, Some(true), "`{text}` never came on standard output:\n{}", self.stderr.text());
     }
 
+    /// What is on standard error so far.
+    pub fn stderr(&self) -> String {
+        self.stderr.text()
+    }
+
     /// Sends a signal to the process alone.
     pub fn signal(&self, signal: Signal) {
         // That it has just ended shows in what came of it.

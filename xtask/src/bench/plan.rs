@@ -26,11 +26,12 @@ pub enum Figure {
     WorkspaceList,
     WorkspaceLive,
     Network,
+    Mcp,
     Install,
 }
 
 impl Figure {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::Floor,
         Self::RunWarm,
         Self::RunCold,
@@ -47,6 +48,7 @@ impl Figure {
         Self::WorkspaceList,
         Self::WorkspaceLive,
         Self::Network,
+        Self::Mcp,
         Self::Install,
     ];
 
@@ -69,6 +71,7 @@ impl Figure {
             Self::WorkspaceList => "workspace list",
             Self::WorkspaceLive => "workspace live",
             Self::Network => "network",
+            Self::Mcp => "mcp",
             Self::Install => "install",
         }
     }
@@ -93,6 +96,7 @@ impl Figure {
                 | Self::WorkspaceList
                 | Self::WorkspaceLive
                 | Self::Network
+                | Self::Mcp
                 | Self::Install
         )
     }

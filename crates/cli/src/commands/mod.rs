@@ -1,5 +1,6 @@
 //! The commands. The doc comments of the argument types are the help that users see.
 
+mod check_arguments;
 mod completions;
 mod demo;
 mod doctor;
@@ -29,8 +30,9 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Disposable Linux workspaces in microVMs, for coding agents.
 ///
 /// The one path: `pyro doctor` (can this host run guests?), `pyro prepare debian:12` (get an environment, and make it start
-/// fast), `pyro run debian:12 -- git --version` (run a command in a guest of its own); then `pyro workspace create
-/// debian:12` for work that goes on, with `pyro workspace reset` as the normal retry.
+/// fast), `pyro run debian:12 -- git --version` (run a command in a guest of its own), `pyro host connect claude-code` (give
+/// a chat host workspaces); or `pyro workspace create debian:12` for work of your own that goes on, with `pyro workspace
+/// reset` as the normal retry.
 #[derive(Debug, Parser)]
 #[command(name = "pyro", version, propagate_version = true, max_term_width = 100)]
 pub struct Arguments {
@@ -54,6 +56,8 @@ enum Command {
     #[command(hide = true)]
     TemplateBuild(template_build::Arguments),
     #[command(hide = true)]
+    CheckArguments(check_arguments::Arguments),
+    #[command(hide = true)]
     Reference(reference::Arguments),
 }
 
@@ -68,6 +72,7 @@ impl Command {
             Self::Demo(arguments) => arguments.json,
             Self::Runtime(arguments) => arguments.json(),
             Self::Mcp(_)
+            | Self::CheckArguments(_)
             | Self::Completions(_)
             | Self::Supervise(_)
             | Self::TemplateBuild(_)
@@ -126,6 +131,7 @@ async fn dispatch(command: Command, printer: Printer) -> Result<u8> {
         Command::Mcp(arguments) => mcp::run(arguments).await,
         Command::Demo(arguments) => demo::run(arguments, printer).await,
         Command::Runtime(arguments) => runtime::run(arguments, printer).await,
+        Command::CheckArguments(arguments) => check_arguments::run(arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Reference(arguments) => reference::run(&arguments),
     }

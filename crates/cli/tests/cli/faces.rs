@@ -7,20 +7,22 @@ use std::path::Path;
 #[test]
 fn the_reference_is_the_programs_own() {
     let home = SUITE.bare();
-    let reference = home.pyro(["reference"]).run().expect(0);
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/cli.md");
-    let committed = fs::read_to_string(path).unwrap_or_default();
-    assert!(
-        committed == reference.text(),
-        "docs/cli.md is not up to date: run `cargo run --release -- reference > docs/cli.md`"
-    );
+    for (arguments, file) in [("reference", "cli.md"), ("reference --tools", "tools.md")] {
+        let reference = home.pyro(arguments.split(' ')).run().expect(0);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(file);
+        let committed = fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            committed == reference.text(),
+            "docs/{file} is not up to date: run `cargo run --release -- {arguments} > docs/{file}`"
+        );
+    }
 }
 
 #[test]
 fn every_command_explains_itself() {
     let home = SUITE.bare();
     let help = home.pyro(["--help"]).run().expect(0);
-    for command in ["doctor", "env", "run", "demo", "runtime", "completions"] {
+    for command in ["doctor", "env", "run", "mcp", "demo", "runtime", "completions"] {
         assert!(help.text().contains(&format!("  {command} ")), "{command}:\n{}", help.text());
         let own = home.pyro([command, "--help"]).run().expect(0);
         assert!(own.text().contains("Usage: pyro"), "{command}:\n{}", own.text());

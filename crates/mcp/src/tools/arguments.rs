@@ -25,6 +25,7 @@ pub(super) struct InWorkspace {
 /// A command, as models write them.
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
+#[schemars(inline)]
 pub(super) enum CommandLine {
     /// A line for sh.
     Shell(String),

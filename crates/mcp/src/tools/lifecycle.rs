@@ -54,6 +54,7 @@ struct CreateArguments {
 /// A secret: its value, or the file on the user's machine that holds it.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(inline)]
 struct SecretArgument {
     /// Its name, as secret_env takes it.
     name: String,
@@ -139,6 +140,7 @@ impl Server {
             network: rules(arguments.network_policy, &arguments.allow_hosts)?,
             allow_host_compat: arguments.allow_host_compat,
             seed_path: arguments.seed_path,
+            project: self.project.clone(),
             name: arguments.name,
             labels: arguments.labels,
             secrets: arguments

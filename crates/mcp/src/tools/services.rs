@@ -42,6 +42,7 @@ struct StartArguments {
 /// A readiness probe: exactly one of these.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(inline)]
 struct ReadinessArgument {
     /// Path that exists once it is ready.
     file: Option<String>,
@@ -56,6 +57,7 @@ struct ReadinessArgument {
 /// A port to publish.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(inline)]
 struct PortArgument {
     /// Port in the guest.
     #[schemars(range(min = 1))]

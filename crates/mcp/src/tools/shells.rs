@@ -77,6 +77,7 @@ struct SignalArguments {
 
 #[derive(Deserialize, JsonSchema, Default)]
 #[serde(rename_all = "UPPERCASE")]
+#[schemars(inline)]
 enum SignalName {
     Hup,
     #[default]

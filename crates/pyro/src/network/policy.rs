@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 /// What a guest can reach, and what can reach it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
 pub enum NetworkPolicy {
     /// Nothing: it has no interface but its own loopback.
     #[default]

@@ -2,6 +2,7 @@
 
 mod list;
 mod live;
+mod mcp;
 mod network;
 mod seeds;
 mod steps;
@@ -50,6 +51,16 @@ pub async fn measure(binary: &Path, pyro: &Pyro, plan: &Plan) -> Result<Vec<Seri
         }
         measured.extend(live.into_series(&floor));
         measured.extend(network.into_series(&floor));
+        measured.push(floor);
+    }
+    if plan.has(Figure::Mcp) {
+        let mut floor = Series::times("floor, beside the MCP server");
+        let mut served = Collected::new("mcp");
+        for _ in 0..plan.runs() {
+            floor.push_time(machine::floor(pyro).await?);
+            mcp::measure(binary, &mut served)?;
+        }
+        measured.extend(served.into_series(&floor));
         measured.push(floor);
     }
     if plan.has(Figure::WorkspaceDiff) {

