@@ -107,7 +107,8 @@ pub(super) async fn list(root: &Path) -> Result<Tracked, ProjectError> {
     let mut pending = vec![(PathBuf::new(), 0)];
     let mut checkouts = 0;
     while let Some((beneath, depth)) = pending.pop() {
-        let directory = root.join(&beneath);
+        // Without a separator at its end.
+        let directory: PathBuf = root.join(&beneath).components().collect();
         checkouts += 1;
         if checkouts > MAX_SUBMODULES || depth > MAX_DEPTH {
             return Err(ProjectError::TooManySubmodules { root: root.to_owned() });

@@ -171,6 +171,9 @@ impl Diagnostic for ProjectError {
             | Self::NotCheckout { .. }
             | Self::Elsewhere { .. }
             | Self::UnsafeName { .. } => ErrorKind::InvalidInput,
+            Self::BadPath { source, .. } if source.kind() == io::ErrorKind::NotADirectory => {
+                ErrorKind::InvalidInput
+            }
             Self::BadPath { source, .. } => kind_of_io(source),
             Self::Nothing { .. } | Self::NoReference { .. } | Self::EmptyRepository { .. } => {
                 ErrorKind::NotFound

@@ -302,3 +302,66 @@ pub(super) fn message(said: &Said) -> String {
     let told = told.strip_prefix("fatal: ").or(told.strip_prefix("error: ")).unwrap_or(&told);
     told.chars().take(SHOWN_CHARS).collect::<String>().escape_debug().to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::test_kill_process_group;
+    use std::time::Instant;
+
+    #[test]
+    fn a_call_ends_with_everything_that_it_has_started() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut command = std::process::Command::new("sh");
+            command.args(["-c", "sleep 1000 & sleep 1000"]).stdin(Stdio::null());
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            own_session(&mut command);
+            let mut running = Running::start(command).unwrap();
+            let group = Pid::from_raw(running.child.id().unwrap().try_into().unwrap()).unwrap();
+            assert!(timeout(Duration::from_millis(200), running.finish("sleep")).await.is_err());
+            assert!(test_kill_process_group(group).is_ok());
+            drop(running);
+            let begun = Instant::now();
+            while test_kill_process_group(group).is_ok() {
+                assert!(begun.elapsed() < Duration::from_secs(10), "the group lives on");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+    }
+
+    #[test]
+    fn what_is_left_behind_with_the_outputs_is_not_waited_for() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let begun = Instant::now();
+        let said = runtime.block_on(async {
+            let mut command = std::process::Command::new("sh");
+            command.args(["-c", "sleep 20 & echo out; echo err >&2; exit 3"]).stdin(Stdio::null());
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            Running::start(command).unwrap().finish("sleep").await.unwrap()
+        });
+        assert_eq!(
+            (said.status.code(), said.output.as_slice(), said.complaint.as_str()),
+            (Some(3), &b"out\n"[..], "err\n")
+        );
+        assert!(begun.elapsed() < Duration::from_secs(15));
+    }
+
+    #[test]
+    fn a_failure_is_told_in_one_line() {
+        let said = |complaint: &str| Said {
+            status: ExitStatus::default(),
+            output: Vec::new(),
+            complaint: complaint.to_owned(),
+        };
+        let cases = [
+            ("warning: x\nfatal: it failed\n", "it failed"),
+            ("error: a\x1b[2J b\n", r"a\u{1b}[2J b"),
+            ("something\nlast\n\n", "last"),
+            ("", "exit status: 0"),
+        ];
+        for (complaint, expected) in cases {
+            assert_eq!(message(&said(complaint)), expected);
+        }
+    }
+}

@@ -19,6 +19,8 @@ mod files;
 mod git;
 mod report;
 mod source;
+#[cfg(test)]
+mod tests;
 
 pub use address::{RepoRef, RepoUrl};
 pub(crate) use clone::ProjectClone;

@@ -1,0 +1,8 @@
+//! The project source, on real repositories.
+
+mod checkouts;
+mod clones;
+mod hostile;
+mod options;
+mod support;
+mod unreadable;
