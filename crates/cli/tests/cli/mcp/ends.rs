@@ -72,13 +72,13 @@ fn a_client_that_goes_away_takes_its_calls_with_it() {
     assert!(first.close().success());
     expect_ended(&home, &id);
     for signal in [Signal::TERM, Signal::KILL] {
-        home.pyro(["workspace", "reset", &id]).run().expect(0);
+        let _reset = home.pyro(["workspace", "reset", &id]).run().expect(0);
         let mut next = client(&home, &[]);
         start_endless(&home, &mut next, &id);
         assert!(!next.end_by(signal).success());
         expect_ended(&home, &id);
     }
-    home.pyro(["workspace", "delete", &id]).run().expect(0);
+    let _deleted = home.pyro(["workspace", "delete", &id]).run().expect(0);
 }
 
 #[test]

@@ -107,6 +107,6 @@ fn a_session_works_and_ends_with_the_server() {
     let id = id.as_str().unwrap();
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code, Some(143));
-    home.pyro(["workspace", "delete", id]).run().expect(0);
+    let _deleted = home.pyro(["workspace", "delete", id]).run().expect(0);
     assert!(poll_until(Duration::from_secs(5), || home.processes().is_empty().then_some(())).is_some());
 }
