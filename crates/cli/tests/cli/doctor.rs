@@ -46,6 +46,7 @@ fn the_report_for_people_says_the_same() {
         "environment",
         "daily loop",
         "starts",
+        "project",
     ];
     for field in expected {
         assert!(fields.contains(&field), "{field} is missing:\n{text}");
@@ -90,4 +91,41 @@ fn a_host_is_probed_once_and_a_capability_is_what_was_seen() {
     let record = std::fs::read(home.state().join("acceleration.json")).unwrap();
     let record: Value = serde_json::from_slice(&record).unwrap();
     assert_eq!(record["acceleration"], probed.json()["acceleration"]["selected"]);
+}
+
+#[test]
+fn the_project_of_the_working_directory_is_reported() {
+    let home = SUITE.bare();
+    let [none, checkout] = ["none", "checkout"].map(|name| {
+        let directory = home.path().join(name);
+        std::fs::create_dir(&directory).unwrap();
+        directory.canonicalize().unwrap()
+    });
+    let git = |arguments: &[&str]| {
+        let mut git = std::process::Command::new("git");
+        assert!(git.current_dir(&checkout).args(arguments).status().unwrap().success());
+    };
+    git(&["init", "--quiet", "."]);
+    let doctor = |directory: &std::path::Path, flags: &[&str]| {
+        let doctor = home.pyro(["doctor"]).args(flags);
+        doctor.wrapped_in(["env", "-C", directory.to_str().unwrap()]).run().expect(1)
+    };
+    let project = |directory| doctor(directory, &["--json"]).json()["project"].clone();
+    assert_eq!(project(&none)["kind"], "none");
+    assert_eq!(project(&none)["ready"], true);
+    let empty = project(&checkout);
+    assert_eq!((&empty["kind"], &empty["ready"]), (&"project_path".into(), &false.into()));
+    assert!(
+        empty["way_out"].as_str().is_some_and(|way_out| way_out.contains("--no-project-source")),
+        "{empty}"
+    );
+    std::fs::write(checkout.join("file"), "").unwrap();
+    git(&["add", "file"]);
+    let ready = project(&checkout);
+    assert_eq!((&ready["ready"], &ready["detected"]), (&true.into(), &true.into()));
+    assert_eq!(ready["path"], checkout.to_str().unwrap());
+    assert_eq!(ready["tracked_files"], 1);
+    let text = doctor(&checkout, &[]).text().to_owned();
+    let line = text.lines().find_map(|line| line.strip_prefix("project:")).unwrap().trim().to_owned();
+    assert!(line.contains(checkout.to_str().unwrap()) && line.ends_with(", 1 file"), "{line}");
 }

@@ -160,3 +160,29 @@ fn entries(
     submodules.dedup();
     Ok(submodules)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_gives_names_of_files_and_submodules_and_no_others() {
+        const ID: &str = "45b983be36b73c0788dc9cbcb76cbb80fc7bb057";
+        let listed = |names: &[(&str, &str)]| {
+            let index: Vec<u8> = names
+                .iter()
+                .flat_map(|(mode, name)| format!("{mode} {ID} 0\t{name}\0").into_bytes())
+                .collect();
+            let mut found = Names::default();
+            entries(&index, Path::new("/r"), Path::new("in"), &mut found).map(|subs| (found.files, subs))
+        };
+        let (files, submodules) =
+            listed(&[("100644", "a\tb\nc"), ("120000", "d/e"), ("160000", "s"), ("160000", "s")]).unwrap();
+        assert_eq!(files, ["in/a\tb\nc", "in/d/e"].map(PathBuf::from));
+        assert_eq!(submodules, [PathBuf::from("in/s")]);
+        for name in ["../x", "/etc/passwd", "a/../../x", ".git/config", "a/.git", ".", ""] {
+            let refused = listed(&[("100644", name)]);
+            assert!(matches!(refused, Err(ProjectError::UnsafeName { .. })), "{name}: {refused:?}");
+        }
+    }
+}

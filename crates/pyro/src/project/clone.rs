@@ -141,6 +141,11 @@ async fn fetch_refs(
 }
 
 fn not_cloned(url: &RepoUrl, said: &Said) -> ProjectError {
+    if let Some(path) = url.local_path()
+        && said.complaint.contains("dubious ownership")
+    {
+        return ProjectError::DubiousOwner { root: path.to_owned() };
+    }
     ProjectError::NotCloned { url: url.to_string(), message: git::message(said) }
 }
 

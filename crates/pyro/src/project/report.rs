@@ -173,7 +173,7 @@ impl ProjectReport {
             }
         };
         if let Some(count) = self.tracked_files {
-            text += &format!(", {count} files");
+            text += &if count == 1 { ", 1 file".to_owned() } else { format!(", {count} files") };
             text += &self.skipped.describe();
         }
         if !self.ready {

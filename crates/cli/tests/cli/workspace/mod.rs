@@ -11,6 +11,7 @@ mod lifecycle;
 mod network;
 mod patches;
 mod ports;
+mod project;
 mod recipes;
 mod refusals;
 mod secrets;

@@ -179,4 +179,10 @@ fn the_repository_of_another_user_is_left_to_its_owner() {
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
     let hint = error.hint().unwrap();
     assert!(hint.contains("safe.directory") && hint.contains(repo.root.to_str().unwrap()), "{hint}");
+    let project = Project::Repository {
+        url: RepoUrl::parse(repo.root.to_str().unwrap(), Path::new("/")).unwrap(),
+        reference: None,
+    };
+    let error = block_on(sdk(home.path()).open_project(&project)).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
 }
