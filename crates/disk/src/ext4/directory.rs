@@ -15,7 +15,7 @@ const MAX_ENTRIES: usize = 1 << 20;
 
 /// The names in a directory with their inodes, without `.` and `..`.
 pub(super) fn entries(ext4: &Ext4, inode: &Inode) -> Result<Vec<(Vec<u8>, u32)>, DiskError> {
-    if !inode.uses_extents || inode.meta.size % BLOCK as u64 != 0 {
+    if !inode.uses_extents || !inode.meta.size.is_multiple_of(BLOCK as u64) {
         return damaged("a directory is malformed");
     }
     let mut entries = vec![];
@@ -26,7 +26,8 @@ pub(super) fn entries(ext4: &Ext4, inode: &Inode) -> Result<Vec<(Vec<u8>, u32)>,
                 return Ok(entries);
             }
             let block = ext4.blocks.get(extent.physical + offset)?;
-            check(inode, &block)?;
+            let is_index = inode.has_index && extent.logical + offset == 0;
+            check(inode, &block, is_index)?;
             take(&block, &mut entries)?;
             if entries.len() > MAX_ENTRIES {
                 return Err(DiskError::TooMany { what: "files in a directory", max: MAX_ENTRIES as u64 });
@@ -57,12 +58,14 @@ fn take(block: &[u8], entries: &mut Vec<(Vec<u8>, u32)>) -> Result<(), DiskError
     Ok(())
 }
 
-/// Blocks of the index have their checksums elsewhere, and hold no names.
-fn check(inode: &Inode, block: &[u8]) -> Result<(), DiskError> {
+/// Blocks of the index hold no names but the directory's own. Their checksums are of another kind, in the place of what may still
+/// look like those of blocks with names: such blocks they once were.
+fn check(inode: &Inode, block: &[u8], is_index: bool) -> Result<(), DiskError> {
     let Some(seed) = inode.seed else { return Ok(()) };
     let tail = BLOCK - TAIL;
+    let is_index = is_index || (le32(block, 0)? == 0 && usize::from(le16(block, 4)?) == BLOCK);
     let is_leaf = le32(block, tail)? == 0 && usize::from(le16(block, tail + 4)?) == TAIL;
-    if !is_leaf || slice(block, tail + 6, 2)? != [0, TAIL_TYPE] {
+    if is_index || !is_leaf || slice(block, tail + 6, 2)? != [0, TAIL_TYPE] {
         return Ok(());
     }
     if crc32c(seed, slice(block, 0, tail)?) == le32(block, tail + 8)? {

@@ -11,6 +11,7 @@ use crate::node::{Kind, Meta};
 pub(super) const OLD_BYTES: usize = 128;
 const CHECKSUM_LOW: usize = 0x7c;
 const CHECKSUM_HIGH: usize = 0x82;
+const HAS_INDEX: u32 = 0x1000;
 const USES_EXTENTS: u32 = 0x0008_0000;
 /// Flags of what is read otherwise, and what that is.
 const REFUSED: [(u32, &str); 3] = [
@@ -26,6 +27,8 @@ pub(super) struct Inode {
     /// The beginning of the tree of extents, a short target, or the numbers of a device.
     pub(super) block: Vec<u8>,
     pub(super) uses_extents: bool,
+    /// Its first block is the root of an index.
+    pub(super) has_index: bool,
     /// The block of extended attributes, 0 where there is none.
     pub(super) xattr_block: u64,
     /// What lies behind the inode's own fields.
@@ -67,6 +70,7 @@ impl Inode {
                 device: device(kind, &block)?,
             },
             uses_extents: flags & USES_EXTENTS != 0,
+            has_index: flags & HAS_INDEX != 0,
             xattr_block: joined(le16(bytes, 0x76)?, le32(bytes, 0x68)?),
             rest: slice(bytes, OLD_BYTES + extra, bytes.len() - OLD_BYTES - extra)?.to_vec(),
             block,

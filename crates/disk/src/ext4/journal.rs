@@ -139,8 +139,11 @@ impl<'a> Journal<'a> {
     /// A block of the journal, and where that is on the disk.
     fn block(&self, index: u32) -> Result<(u64, Vec<u8>), DiskError> {
         let index = u64::from(index);
-        let holds = |extent: &&Extent| (extent.logical..extent.logical + extent.len).contains(&index);
-        let Some(extent) = self.extents.iter().find(holds) else { return damaged("its journal has holes") };
+        // The first that ends after this block.
+        let place = self.extents.partition_point(|extent| extent.logical + extent.len <= index);
+        let Some(extent) = self.extents.get(place).filter(|extent| extent.logical <= index) else {
+            return damaged("its journal has holes");
+        };
         let at = extent.physical + index - extent.logical;
         let mut content = vec![0; BLOCK];
         self.blocks.read(at, 0, &mut content)?;

@@ -4,6 +4,11 @@
 //! and all reading is paid for from a [`Budget`]. Checksums of metadata are verified, which a hostile guest can make right: they
 //! tell damage, not malice. What lies in the journal counts ([`journal`]); nothing is written.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "checksums are cut to the width of their fields, and places within a block fit"
+)]
+
 mod blocks;
 mod checksum;
 mod directory;
@@ -51,9 +56,9 @@ pub(crate) struct Ext4 {
 
 impl Ext4 {
     /// Opens the directory `root`, which is in the root of the file system in the file `path`.
-    pub(crate) fn open(path: &Path, root: &[u8], budget: Rc<Budget>) -> Result<Self, DiskError> {
+    pub(crate) fn open(path: &Path, root: &[u8], budget: &Rc<Budget>) -> Result<Self, DiskError> {
         let file = File::open(path).map_err(DiskError::read)?;
-        let mut blocks = Blocks::new(file, Rc::clone(&budget));
+        let mut blocks = Blocks::new(file, Rc::clone(budget));
         let first = superblock(&blocks)?;
         blocks.set_count(first.blocks)?;
         budget.allow_blocks(first.blocks.saturating_mul(READS_PER_BLOCK));
@@ -189,7 +194,7 @@ impl Layer for Ext4 {
     }
 
     fn segments(&self, file: &Found) -> Result<Vec<Segment>, DiskError> {
-        Ok(extents::segments(&*self.extents(file)?, file.meta.size))
+        Ok(extents::segments(&self.extents(file)?, file.meta.size))
     }
 
     fn read(&self, file: &Found, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError> {

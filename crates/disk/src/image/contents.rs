@@ -50,7 +50,7 @@ impl Contents<'_, '_> {
                 Ok(Placed { block: target.clone(), size: target.len() as u64, ..Placed::default() })
             }
             Content::Target(target) => {
-                let placed = self.blocks(&[target.clone()])?;
+                let placed = self.blocks(std::slice::from_ref(target))?;
                 Ok(Placed { size: target.len() as u64, ..placed })
             }
             Content::Names { parent, names } => self.blocks(&directory::blocks(entry.inode, *parent, names)),
@@ -118,7 +118,7 @@ impl Contents<'_, '_> {
     fn inode(&self, number: u32, inode: &[u8; INODE]) -> Result<(), DiskError> {
         let (group, index) =
             ((number - 1) / self.layout.inodes_per_group, (number - 1) % self.layout.inodes_per_group);
-        let Some(table) = self.tables.inode_tables.get(group as usize) else {
+        let Some(table) = self.tables.of_inodes.get(group as usize) else {
             return damaged("the image has no room left");
         };
         let at = u64::from(*table) * BLOCK as u64 + u64::from(index) * INODE as u64;

@@ -10,7 +10,7 @@ const HEADER: usize = 8;
 /// The blocks of a directory with these names, and its own and its parent's.
 pub(super) fn blocks(inode: u32, parent: u32, names: &[Name]) -> Vec<Vec<u8>> {
     let own = [(&b"."[..], inode), (b"..", parent)].map(|(name, inode)| (name, inode, Kind::Directory));
-    let others = names.iter().map(|name| (&name.name[..], name.inode, name.kind));
+    let others = names.iter().map(|name| (&name.text[..], name.inode, name.kind));
     let (mut blocks, mut block, mut at, mut last) = (vec![], vec![0; BLOCK], 0, 0);
     for (name, inode, kind) in own.into_iter().chain(others) {
         let len = (HEADER + name.len()).next_multiple_of(4);

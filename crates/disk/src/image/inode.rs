@@ -31,10 +31,9 @@ pub(super) fn encode(entry: &Entry, placed: &Placed) -> [u8; INODE] {
     let meta = &entry.meta;
     let is_directory = meta.kind == Kind::Directory;
     let links = if is_directory && entry.links >= MAX_LINKS { 1 } else { entry.links };
-    let seconds = (meta.modified as u32).to_le_bytes();
-    let more = ((meta.modified.saturating_sub(i64::from((meta.modified as u32).cast_signed())) >> 32) as u32
-        & 3)
-        | meta.modified_nanos << 2;
+    let low = meta.modified.cast_unsigned() as u32;
+    let epoch = meta.modified.saturating_sub(i64::from(low.cast_signed())) >> 32;
+    let (seconds, more) = (low.to_le_bytes(), epoch.cast_unsigned() as u32 & 3 | meta.modified_nanos << 2);
     let halves = |number: u32| ((number as u16).to_le_bytes(), ((number >> 16) as u16).to_le_bytes());
     let ((uid, uid_high), (gid, gid_high)) = (halves(meta.uid), halves(meta.gid));
     let sectors = placed.blocks * 8;

@@ -10,8 +10,8 @@ pub(super) const GROUP: u32 = 32_768;
 pub(super) const INODE: usize = 256;
 const DESCRIPTOR: u64 = 32;
 const INODES_PER_BLOCK: u32 = 16;
-/// No image is larger: 1 TiB.
-const MAX_GROUPS: u64 = 8192;
+/// No image is larger: 64 GiB, four times a workspace's disk.
+const MAX_GROUPS: u64 = 512;
 /// Entries of a block of the tree of extents.
 const EXTENTS_PER_BLOCK: u64 = 340;
 /// Blocks that are free when it is made, beyond a tenth: files can be added, and nothing is short by one.
@@ -32,7 +32,7 @@ pub(super) struct Tables {
     pub(super) block_bitmaps: u32,
     pub(super) inode_bitmaps: u32,
     /// Of the first group; those of the others follow, where no copy of the superblock is in the way.
-    pub(super) inode_tables: Vec<u32>,
+    pub(super) of_inodes: Vec<u32>,
 }
 
 impl Layout {
@@ -135,8 +135,8 @@ impl Allocator {
         let block_bitmaps = self.together(layout.groups)?;
         let inode_bitmaps = self.together(layout.groups)?;
         let of_group = |_| self.together(layout.inode_table_blocks());
-        let inode_tables = (0..layout.groups).map(of_group).collect::<Result<_, _>>()?;
-        Ok(Tables { block_bitmaps, inode_bitmaps, inode_tables })
+        let of_inodes = (0..layout.groups).map(of_group).collect::<Result<_, _>>()?;
+        Ok(Tables { block_bitmaps, inode_bitmaps, of_inodes })
     }
 
     /// Blocks that lie together.

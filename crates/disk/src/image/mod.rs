@@ -9,6 +9,11 @@
 //! is not in the image either. Kept are names, kinds, contents, holes, owners, modes, times of the last change, hard links,
 //! devices and extended attributes; not kept are other times and flags of files. The file system has no journal.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "what is written is in the width of its field, and the layout keeps it within that"
+)]
+
 mod contents;
 mod directory;
 mod extents;

@@ -57,7 +57,7 @@ pub(super) struct Piece {
 /// A name in a directory.
 #[derive(Debug, Clone)]
 pub(super) struct Name {
-    pub(super) name: Vec<u8>,
+    pub(super) text: Vec<u8>,
     pub(super) inode: u32,
     pub(super) kind: Kind,
 }
@@ -124,26 +124,23 @@ impl Planner<'_, '_> {
         let (name, kind) = (name.to_vec(), node.meta.kind);
         let is_linked = kind != Kind::Directory && node.meta.links > 1;
         let known = self.linked.get(&node.identity()).copied().filter(|_| is_linked);
-        let inode = match known.and_then(|known| self.entries.get_mut(known)) {
-            Some(entry) => {
-                entry.links += 1;
-                if entry.links > MAX_LINKS {
-                    return Err(DiskError::TooMany { what: "names of one file", max: u64::from(MAX_LINKS) });
-                }
-                entry.inode
+        let inode = if let Some(entry) = known.and_then(|known| self.entries.get_mut(known)) {
+            entry.links += 1;
+            if entry.links > MAX_LINKS {
+                return Err(DiskError::TooMany { what: "names of one file", max: u64::from(MAX_LINKS) });
             }
-            None => {
-                let is_lost = node.path == LOST_AND_FOUND_NAME && kind == Kind::Directory;
-                let inode = if is_lost { LOST_AND_FOUND } else { self.number() };
-                let parent = self.entries.get(directory).map_or(ROOT, |entry| entry.inode);
-                if is_linked {
-                    self.linked.insert(node.identity(), self.entries.len());
-                }
-                self.add(node, inode, parent)?;
-                inode
+            entry.inode
+        } else {
+            let is_lost = node.path == LOST_AND_FOUND_NAME && kind == Kind::Directory;
+            let inode = if is_lost { LOST_AND_FOUND } else { self.number() };
+            let parent = self.entries.get(directory).map_or(ROOT, |entry| entry.inode);
+            if is_linked {
+                self.linked.insert(node.identity(), self.entries.len());
             }
+            self.add(node, inode, parent)?;
+            inode
         };
-        self.name(directory, Name { name, inode, kind });
+        self.name(directory, Name { text: name, inode, kind });
         Ok(())
     }
 
@@ -252,13 +249,13 @@ impl Planner<'_, '_> {
         let inode = LOST_AND_FOUND;
         self.entries.push(Entry { node: None, inode, meta, links: 2, xattrs: vec![], content });
         let names = self.entries.first().is_some_and(
-            |top| matches!(&top.content, Content::Names { names, .. } if names.iter().any(|name| name.name == LOST_AND_FOUND_NAME)),
+            |top| matches!(&top.content, Content::Names { names, .. } if names.iter().any(|name| name.text == LOST_AND_FOUND_NAME)),
         );
         // Where something else has that name, the directory could not be found.
         if names {
             self.entries.pop();
         } else {
-            self.name(0, Name { name: LOST_AND_FOUND_NAME.to_vec(), inode, kind: Kind::Directory });
+            self.name(0, Name { text: LOST_AND_FOUND_NAME.to_vec(), inode, kind: Kind::Directory });
         }
     }
 }

@@ -85,7 +85,7 @@ fn groups(layout: &Layout, plan: &Plan, allocator: &Allocator) -> Vec<Group> {
 
 fn descriptors(layout: &Layout, tables: &Tables, groups: &[Group]) -> Vec<u8> {
     let mut table = vec![0; layout.descriptor_blocks as usize * BLOCK];
-    for ((index, group), inode_table) in (0..).zip(groups).zip(&tables.inode_tables) {
+    for ((index, group), inode_table) in (0..).zip(groups).zip(&tables.of_inodes) {
         let at = index as usize * DESCRIPTOR;
         put(&mut table, at, &(tables.block_bitmaps + index).to_le_bytes());
         put(&mut table, at + 0x4, &(tables.inode_bitmaps + index).to_le_bytes());
@@ -99,7 +99,7 @@ fn descriptors(layout: &Layout, tables: &Tables, groups: &[Group]) -> Vec<u8> {
 
 fn superblock(layout: &Layout, groups: &[Group], options: &ImageOptions<'_>, group: u32) -> Vec<u8> {
     let mut superblock = vec![0; SUPERBLOCK];
-    let now = options.now as u32;
+    let now = options.now.cast_unsigned() as u32;
     let free = |of: fn(&Group) -> u32| groups.iter().map(of).sum::<u32>();
     let numbers = [
         (0x0, layout.inodes()),

@@ -23,7 +23,7 @@ pub(super) struct Stored {
 /// Stores attributes, `room` bytes of them in the inode.
 pub(super) fn store(xattrs: &[Xattr], room: usize) -> Stored {
     let mut sorted: Vec<&Xattr> =
-        xattrs.iter().filter(|xattr| xattr.name.len() <= usize::from(u8::MAX)).collect();
+        xattrs.iter().filter(|xattr| u8::try_from(xattr.name.len()).is_ok()).collect();
     // The order that a block's entries are looked for in.
     sorted.sort_by_key(|xattr| (xattr.space, xattr.name.len(), &xattr.name));
     let (mut inside, mut outside, mut left_out) = (vec![], vec![], (xattrs.len() - sorted.len()) as u64);
@@ -40,11 +40,9 @@ pub(super) fn store(xattrs: &[Xattr], room: usize) -> Stored {
             left_out += 1;
         }
     }
-    let in_inode = match inside.is_empty() {
-        true => vec![],
-        // Values are found from behind the mark on.
-        false => [&MAGIC.to_le_bytes()[..], &region(&inside, room - 4, 0, 0)].concat(),
-    };
+    // Values are found from behind the mark on.
+    let marked = || [&MAGIC.to_le_bytes()[..], &region(&inside, room - 4, 0)].concat();
+    let in_inode = if inside.is_empty() { vec![] } else { marked() };
     let block = (!outside.is_empty()).then(|| block(&outside));
     Stored { in_inode, block, left_out }
 }
@@ -54,7 +52,7 @@ fn len(xattr: &Xattr) -> usize {
 }
 
 fn block(xattrs: &[&Xattr]) -> Vec<u8> {
-    let mut block = region(xattrs, BLOCK, BLOCK_HEADER, 0);
+    let mut block = region(xattrs, BLOCK, BLOCK_HEADER);
     let hash = xattrs.iter().fold(0u32, |hash, xattr| hash.rotate_left(16) ^ hash_of(xattr));
     for (at, field) in [MAGIC, 1, 1, hash].into_iter().enumerate() {
         put(&mut block, at * 4, &field.to_le_bytes());
@@ -63,12 +61,12 @@ fn block(xattrs: &[&Xattr]) -> Vec<u8> {
 }
 
 /// Entries from `start` on, and values from the end backwards.
-fn region(xattrs: &[&Xattr], bytes: usize, start: usize, base: usize) -> Vec<u8> {
+fn region(xattrs: &[&Xattr], bytes: usize, start: usize) -> Vec<u8> {
     let mut region = vec![0; bytes];
     let (mut at, mut end) = (start, bytes);
     for xattr in xattrs {
         end -= xattr.value.len().next_multiple_of(4);
-        let value_at = if xattr.value.is_empty() { 0 } else { end - base };
+        let value_at = if xattr.value.is_empty() { 0 } else { end };
         put(&mut region, at, &[xattr.name.len() as u8, xattr.space as u8]);
         put(&mut region, at + 2, &(value_at as u16).to_le_bytes());
         put(&mut region, at + 8, &(xattr.value.len() as u32).to_le_bytes());

@@ -79,7 +79,7 @@ impl Root {
     /// Joins the directory `upper` of the ext4 file system in the file `disk` with the EROFS `images`, the topmost first.
     pub fn open(disk: &Path, upper: &[u8], images: &[&Path], budget: Budget) -> Result<Self, DiskError> {
         let budget = Rc::new(budget);
-        let mut layers: Vec<Box<dyn Layer>> = vec![Box::new(Ext4::open(disk, upper, Rc::clone(&budget))?)];
+        let mut layers: Vec<Box<dyn Layer>> = vec![Box::new(Ext4::open(disk, upper, &budget)?)];
         for image in images {
             layers.push(Box::new(Erofs::open(image, Rc::clone(&budget))?));
         }

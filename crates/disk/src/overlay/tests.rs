@@ -1,6 +1,9 @@
 use super::testing::{Memory, root_of};
 use super::*;
 
+/// What is done to the topmost layer.
+type Change = fn(&mut Memory) -> &mut Memory;
+
 /// Every path beneath the root, with the first byte of what is there.
 fn tree(root: &Root) -> Vec<String> {
     let mut walk = root.walk(&root.top().unwrap(), true, 1000).unwrap();
@@ -30,7 +33,7 @@ fn layers_are_joined_from_the_top() {
 
 #[test]
 fn what_is_above_decides_what_shows_below() {
-    let cases: [(fn(&mut Memory) -> &mut Memory, &[&str]); 7] = [
+    let cases: [(Change, &[&str]); 7] = [
         (|upper| upper.directory("d").attribute("d", "overlay.opaque", b"y"), &["d", "f=1"]),
         (
             |upper| upper.directory("d").attribute("d", "overlay.opaque", b"x").whiteout("d/s"),

@@ -44,7 +44,7 @@ pub(crate) use access::Session;
 pub use create::CreateWorkspace;
 pub use diff::{DiffEntry, DiffSummary, WorkspaceDiff};
 pub(crate) use directory::WorkspaceDirectory;
-pub use disk::{DiskPath, WorkspaceDiskError};
+pub use disk::{DiskPath, WorkspaceDiskError, WorkspaceDiskExport};
 pub use error::WorkspaceError;
 pub use exec::{WorkspaceExec, WorkspaceExecResult};
 pub use export::{WorkspaceExport, WorkspaceExportRequest};

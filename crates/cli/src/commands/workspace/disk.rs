@@ -1,12 +1,14 @@
 //! `pyro workspace disk`.
 
 use super::file::{about, content_text, list_text};
+use crate::human::{count, size, visible};
 use crate::input;
 use crate::printer::{Printer, talk, write_out};
 use anyhow::Result;
 use clap::Subcommand;
 use pyro::PyroError;
-use pyro::workspace::{DEFAULT_READ_BYTES, DiskPath, WorkspaceError, WorkspaceId};
+use pyro::workspace::{DEFAULT_READ_BYTES, DiskPath, WorkspaceDiskExport, WorkspaceError, WorkspaceId};
+use std::path::PathBuf;
 
 /// Look at the disk of a stopped workspace, without starting it
 ///
@@ -24,6 +26,10 @@ enum Command {
     List(ListArguments),
     /// Print a text file
     Read(ReadArguments),
+    /// Write the whole root to a new file of the host, as a raw ext4 file system
+    ///
+    /// Values of secrets are replaced in contents, targets of links and extended attributes; names stay as they are.
+    Export(ExportArguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -60,11 +66,25 @@ struct ReadArguments {
     json: bool,
 }
 
+#[derive(Debug, clap::Args)]
+struct ExportArguments {
+    /// Workspace, as shown by `pyro workspace list`
+    #[arg(value_name = "ID", value_parser = input::workspace_id)]
+    id: WorkspaceId,
+    /// Path of the host that does not exist yet
+    #[arg(long, value_name = "HOST_PATH")]
+    output: PathBuf,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
 impl Arguments {
     pub fn json(&self) -> bool {
         match &self.command {
             Command::List(arguments) => arguments.json,
             Command::Read(arguments) => arguments.json,
+            Command::Export(arguments) => arguments.json,
         }
     }
 }
@@ -73,6 +93,7 @@ pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
     match arguments.command {
         Command::List(arguments) => list(&arguments, printer).await,
         Command::Read(arguments) => read(&arguments, printer).await,
+        Command::Export(arguments) => export(&arguments, printer).await,
     }
 }
 
@@ -95,6 +116,22 @@ async fn read(arguments: &ReadArguments, printer: Printer) -> Result<u8> {
         talk(&about(&file));
     }
     Ok(0)
+}
+
+async fn export(arguments: &ExportArguments, printer: Printer) -> Result<u8> {
+    let exported = super::pyro()?.export_workspace_disk(&arguments.id, &arguments.output).await?;
+    printer.data(&exported, exported_text)?;
+    Ok(0)
+}
+
+fn exported_text(exported: &WorkspaceDiskExport) -> String {
+    format!(
+        "exported the disk ({}, {} of {}) to {}\n",
+        count(exported.entry_count, "entry", "entries"),
+        size(exported.allocated_bytes),
+        size(exported.size_bytes),
+        visible(&exported.output_path)
+    )
 }
 
 fn path(text: &str) -> Result<DiskPath, PyroError> {

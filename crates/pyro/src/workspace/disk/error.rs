@@ -1,8 +1,11 @@
 //! Why something about the disk of a stopped workspace failed.
 
+use super::export::kind_of;
 use crate::workspace::WorkspaceId;
 use pyro_disk::DiskError;
 use pyro_protocol::error::{Diagnostic, ErrorKind};
+use std::io;
+use std::path::PathBuf;
 
 /// Every failure that is about disks of stopped workspaces.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +29,21 @@ pub enum WorkspaceDiskError {
         #[source]
         source: DiskError,
     },
+    /// There is something where the image is to be.
+    #[error("`{}` exists already", path.display())]
+    OutputExists {
+        /// The path on the host.
+        path: PathBuf,
+    },
+    /// The image cannot be written.
+    #[error("the image `{}` cannot be written", path.display())]
+    Output {
+        /// The path on the host.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
     /// What is to be read is no regular file.
     #[error("`{path}` is a {what}, not a regular file")]
     NotAFile {
@@ -41,6 +59,8 @@ impl Diagnostic for WorkspaceDiskError {
         match self {
             Self::RefusedPath { .. } | Self::NotAFile { .. } => ErrorKind::InvalidInput,
             Self::Unreadable { source, .. } => source.kind(),
+            Self::OutputExists { .. } => ErrorKind::AlreadyExists,
+            Self::Output { source, .. } => kind_of(source),
         }
     }
 
@@ -51,6 +71,10 @@ impl Diagnostic for WorkspaceDiskError {
             ),
             Self::NotAFile { .. } => Some("look at what it is with `pyro workspace disk list`".to_owned()),
             Self::Unreadable { source, .. } => source.hint(),
+            Self::OutputExists { .. } => Some("choose a path at which there is nothing yet".to_owned()),
+            Self::Output { .. } => Some(
+                "choose a path in a directory that exists, with room, and that you may write to".to_owned(),
+            ),
         }
     }
 }

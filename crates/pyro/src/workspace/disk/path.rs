@@ -15,6 +15,11 @@ pub struct DiskPath {
 }
 
 impl DiskPath {
+    /// The root itself.
+    pub fn root() -> Self {
+        Self { absolute: "/".to_owned() }
+    }
+
     /// Fails when the path is empty, holds `..` or NUL, or is too long.
     pub fn parse(text: &str) -> Result<Self, WorkspaceDiskError> {
         let refused = |why| WorkspaceDiskError::RefusedPath { path: shortened(text), why };
