@@ -83,7 +83,7 @@ impl Diagnostic for DiskError {
             Self::TooMany { .. } => ErrorKind::Exhausted,
             Self::TooSlow => ErrorKind::TimedOut,
             Self::Cancelled => ErrorKind::Cancelled,
-            Self::NotFound => ErrorKind::NotFound,
+            Self::NotFound | Self::NotADirectory | Self::TooManyLinks => ErrorKind::NotFound,
             Self::NotADirectory | Self::TooManyLinks => ErrorKind::InvalidInput,
         }
     }

@@ -22,8 +22,8 @@ impl Pyro {
     ) -> Result<WorkspaceFileList, PyroError> {
         let disk = self.stopped_disk(id, "listing files on its disk").await?;
         let wanted = path.clone();
-        let entries =
-            disk.work(path, Some(LIMIT), move |root| entries(root, wanted.as_str(), recursive)).await?;
+        let listed = disk.work(path, Some(LIMIT), move |root| entries(root, wanted.as_str(), recursive));
+        let entries = listed.await.map_err(|error| disk.redaction.error(error))?;
         Ok(WorkspaceFileList {
             workspace_id: id.clone(),
             path: path.to_string(),
