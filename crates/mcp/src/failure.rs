@@ -1,6 +1,6 @@
 //! Why a tool failed, as a model is told: code, cause, next step, and the end of a log where there is one.
 
-use pyro::workspace::{SecretError, WorkspaceError};
+use pyro::workspace::{SecretError, WorkspaceDiskError, WorkspaceError};
 use pyro::{Diagnostic, ErrorKind, PyroError, chain};
 use rmcp::ErrorData;
 use rmcp::handler::server::tool::IntoCallToolResult;
@@ -65,5 +65,11 @@ impl From<WorkspaceError> for Failure {
 impl From<SecretError> for Failure {
     fn from(error: SecretError) -> Self {
         PyroError::from(error).into()
+    }
+}
+
+impl From<WorkspaceDiskError> for Failure {
+    fn from(error: WorkspaceDiskError) -> Self {
+        WorkspaceError::from(error).into()
     }
 }

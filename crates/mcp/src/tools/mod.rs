@@ -5,6 +5,7 @@
 
 mod arguments;
 mod budget;
+mod disk;
 mod environment;
 mod files;
 mod lifecycle;
@@ -26,4 +27,5 @@ pub(crate) fn all() -> ToolRouter<Server> {
         + Server::snapshot_tools()
         + Server::shell_tools()
         + Server::service_tools()
+        + Server::disk_tools()
 }

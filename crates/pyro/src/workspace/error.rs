@@ -1,5 +1,6 @@
 //! Why an operation on a workspace failed.
 
+use super::disk::WorkspaceDiskError;
 use super::names::{MAX_LABEL_KEY_CHARS, MAX_LABELS, MAX_NAME_CHARS, MAX_SNAPSHOT_NAME_CHARS, WorkspaceId};
 use super::secrets::SecretError;
 use super::shells::ShellId;
@@ -312,6 +313,9 @@ pub enum WorkspaceError {
     /// A patch does not fit a file.
     #[error("the patch was not applied")]
     Apply(#[from] ApplyError),
+    /// Something about the disk of a stopped workspace.
+    #[error(transparent)]
+    Disk(#[from] WorkspaceDiskError),
     /// A secret was refused, or is not there.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -412,6 +416,7 @@ impl Diagnostic for WorkspaceError {
             Self::Apply(source) => source.kind(),
             Self::Tree(source) => source.kind(),
             Self::Supervisor { .. } => ErrorKind::Host,
+            Self::Disk(source) => source.kind(),
             Self::Secret(source) => source.kind(),
             Self::StartFailed { kind, .. } | Self::Redacted { kind, .. } => *kind,
         }
@@ -499,6 +504,7 @@ impl Diagnostic for WorkspaceError {
                 format!("free some space on the host, then go back with `pyro workspace reset {id}`")
             }
             Self::NoProgram => "set PYRO_PROGRAM to its path".to_owned(),
+            Self::Disk(source) => return source.hint(),
             Self::Secret(source) => return source.hint(),
             Self::StartFailed { hint, .. } | Self::Redacted { hint, .. } => return hint.clone(),
             Self::TooLarge { .. } => "import larger files with `pyro workspace sync push`".to_owned(),

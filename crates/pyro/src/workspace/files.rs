@@ -11,7 +11,7 @@ use pyro_vmm::guest::FileKind;
 use serde::Serialize;
 
 /// Most entries of one listing.
-const MAX_LISTED: u64 = 200_000;
+pub(super) const MAX_LISTED: u64 = 200_000;
 /// Mode of a new file.
 pub(super) const NEW_FILE_MODE: u32 = 0o644;
 
@@ -212,7 +212,7 @@ impl Pyro {
 }
 
 /// The text that `bytes` are; a character cut in two at the end of a truncated text is left out.
-fn text(bytes: &[u8], truncated: bool) -> Option<&str> {
+pub(super) fn text(bytes: &[u8], truncated: bool) -> Option<&str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Some(text),
         Err(error) if truncated && error.error_len().is_none() => {

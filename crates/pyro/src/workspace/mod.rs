@@ -2,6 +2,7 @@
 //!
 //! - [`create`], [`lifecycle`] (start, stop, delete), [`reset`], [`snapshots`]: from one state to another;
 //! - [`exec`], [`shells`], [`services`], [`files`], [`patch`], [`sync`], [`export`]: work inside, which goes to the guest through its supervisor;
+//! - [`disk`]: the disk of a stopped workspace, looked at without a guest;
 //! - [`secrets`]: what commands may have and nothing shows;
 //! - [`list`], [`status`], [`update`], [`logs`], [`diff`], [`summary`]: what is known;
 //! - [`access`]: how each operation finds its workspace, and sets right what a crash left behind;
@@ -15,6 +16,7 @@ mod access;
 mod create;
 mod diff;
 mod directory;
+mod disk;
 mod error;
 mod exec;
 mod export;
@@ -42,6 +44,7 @@ pub(crate) use access::Session;
 pub use create::CreateWorkspace;
 pub use diff::{DiffEntry, DiffSummary, WorkspaceDiff};
 pub(crate) use directory::WorkspaceDirectory;
+pub use disk::{DiskPath, WorkspaceDiskError, WorkspaceDiskExport};
 pub use error::WorkspaceError;
 pub use exec::{WorkspaceExec, WorkspaceExecResult};
 pub use export::{WorkspaceExport, WorkspaceExportRequest};

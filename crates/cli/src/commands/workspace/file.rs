@@ -140,7 +140,7 @@ async fn write(arguments: WriteArguments, printer: Printer) -> Result<u8> {
     Ok(0)
 }
 
-fn list_text(listed: &WorkspaceFileList) -> String {
+pub(super) fn list_text(listed: &WorkspaceFileList) -> String {
     listed.entries.iter().map(entry_line).collect()
 }
 
@@ -159,12 +159,12 @@ fn entry_line(entry: &FileListEntry) -> String {
 }
 
 /// The content, and the end of its last line where that is missing.
-fn content_text(file: &WorkspaceFile) -> String {
+pub(super) fn content_text(file: &WorkspaceFile) -> String {
     let end = if file.content.is_empty() || file.content.ends_with('\n') { "" } else { "\n" };
     format!("{}{end}", file.content)
 }
 
-fn about(file: &WorkspaceFile) -> String {
+pub(super) fn about(file: &WorkspaceFile) -> String {
     let WorkspaceFile { path, size_bytes, max_bytes, truncated, .. } = file;
     let truncated = if *truncated { format!(" truncated=true max_bytes={max_bytes}") } else { String::new() };
     format!("[file] path={} size_bytes={size_bytes}{truncated}", visible(path))

@@ -3,6 +3,7 @@
 mod create;
 mod delete;
 mod diff;
+mod disk;
 mod exec;
 mod export;
 mod file;
@@ -52,6 +53,7 @@ enum Command {
     Sync(sync::Arguments),
     Diff(diff::Arguments),
     Export(export::Arguments),
+    Disk(disk::Arguments),
     Snapshot(snapshot::Arguments),
     Reset(reset::Arguments),
     Logs(logs::Arguments),
@@ -77,6 +79,7 @@ impl Arguments {
             Command::Sync(arguments) => arguments.json(),
             Command::Diff(arguments) => arguments.json,
             Command::Export(arguments) => arguments.json,
+            Command::Disk(arguments) => arguments.json(),
             Command::Snapshot(arguments) => arguments.json(),
             Command::Reset(arguments) => arguments.json,
             Command::Logs(arguments) => arguments.json,
@@ -108,6 +111,7 @@ pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
         Command::Sync(arguments) => sync::run(arguments, printer).await,
         Command::Diff(arguments) => diff::run(arguments, printer).await,
         Command::Export(arguments) => export::run(arguments, printer).await,
+        Command::Disk(arguments) => disk::run(arguments, printer).await,
         Command::Snapshot(arguments) => snapshot::run(arguments, printer).await,
         Command::Reset(arguments) => reset::run(arguments, printer).await,
         Command::Logs(arguments) => logs::run(arguments, printer).await,

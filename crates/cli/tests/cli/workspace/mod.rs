@@ -3,6 +3,7 @@
 mod concurrency;
 mod crash;
 mod diffs;
+mod disk;
 mod disk_full;
 mod expiry;
 mod files;
