@@ -7,10 +7,10 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// Starts a server, and returns the port that it listens at.
-fn serve(home: &Home, flags: &[&str]) -> (Running, u16) {
+pub fn serve(home: &Home, flags: &[&str]) -> (Running, u16) {
     let server = home.pyro(["mcp", "serve", "--http-port", "0"]).args(flags).env("PYRO_MCP_TOKEN", TOKEN);
     let mut server = server.spawn();
     server.wait_for_stderr("/mcp\n");

@@ -1,6 +1,7 @@
 //! `pyro mcp serve` with clients at its other end.
 
 mod calls;
+mod clients;
 mod ends;
 mod http;
 mod project;
