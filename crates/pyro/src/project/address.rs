@@ -160,7 +160,7 @@ impl RepoRef {
             "it is too long"
         } else if given.starts_with(['-', '+', '/'])
             || given.ends_with(['/', '.'])
-            || given.ends_with(".lock")
+            || given.strip_suffix(".lock").is_some()
         {
             "no reference begins or ends so"
         } else if given.chars().any(|character| {

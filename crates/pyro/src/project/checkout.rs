@@ -123,9 +123,10 @@ pub(super) async fn list(root: &Path) -> Result<Tracked, ProjectError> {
         }
         let index = call("ls-files", &directory).output(&["-z", "--cached", "--stage"]).await?;
         for submodule in entries(&index, root, &beneath, &mut names)? {
-            match files::is_directory_beneath(root, &submodule) && looks_like_root(&root.join(&submodule)) {
-                true => pending.push((submodule.clone(), depth + 1)),
-                false => names.empty_submodules.push(submodule.clone()),
+            if files::is_directory_beneath(root, &submodule) && looks_like_root(&root.join(&submodule)) {
+                pending.push((submodule.clone(), depth + 1));
+            } else {
+                names.empty_submodules.push(submodule.clone());
             }
             names.directories.push(submodule);
         }

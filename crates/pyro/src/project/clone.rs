@@ -163,18 +163,17 @@ async fn commit(directory: &Path, name: &str, url: &RepoUrl, wanted: &str) -> Re
 /// Has the clone's repository ask with these credentials, on their host alone.
 fn hand_over(directory: &Path, path: &Path, credentials: &Credentials) -> io::Result<()> {
     let Credentials { scope, user, password } = credentials;
-    let mut settings = String::new();
-    if let Some(password) = password {
+    let section = format!("[credential {}]\n", quoted(scope));
+    let settings = if let Some(password) = password {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         let (scheme, host) = scope.split_once("://").unwrap_or_default();
         writeln!(file, "{scheme}://{user}:{password}@{host}")?;
         let helper = format!("store --file='{}'", path.to_string_lossy().replace('\'', r"'\''"));
         // None of the user's own helpers is asked, or told.
-        settings += "[credential]\n\thelper =\n";
-        settings += &format!("[credential {}]\n\thelper = {}\n", quoted(scope), quoted(&helper));
+        format!("[credential]\n\thelper =\n{section}\thelper = {}\n", quoted(&helper))
     } else {
-        settings += &format!("[credential {}]\n\tusername = {}\n", quoted(scope), quoted(&decoded(user)));
-    }
+        format!("{section}\tusername = {}\n", quoted(&decoded(user)))
+    };
     OpenOptions::new().append(true).open(repository(directory).join("config"))?.write_all(settings.as_bytes())
 }
 

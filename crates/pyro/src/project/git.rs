@@ -197,10 +197,9 @@ impl<'a> Call<'a> {
 fn is_removed(name: &OsStr, reach: Reach) -> bool {
     let name = name.as_bytes();
     let begins = |beginnings: &[&[u8]]| beginnings.iter().any(|beginning| name.starts_with(beginning));
-    name.starts_with(b"GIT_")
-        && !USERS.contains(&name)
-        && !begins(&USERS_BEGIN)
-        && !(reach == Reach::Remotes && begins(&TRANSPORTS_BEGIN))
+    let is_users = USERS.contains(&name) || begins(&USERS_BEGIN);
+    let is_needed = is_users || reach == Reach::Remotes && begins(&TRANSPORTS_BEGIN);
+    name.starts_with(b"GIT_") && !is_needed
 }
 
 /// Fails where there is no `git` that starts.

@@ -158,7 +158,7 @@ impl ProjectReport {
     /// The source in one line, for a person: what it is, whether it is ready, and if not, why and the way out.
     pub fn describe(&self) -> String {
         let Self { path, url, reference, .. } = self;
-        let mut text = match self.kind {
+        let what = match self.kind {
             ProjectKind::None => {
                 return "none: a workspace begins empty, or with what it is given".to_owned();
             }
@@ -172,17 +172,15 @@ impl ProjectReport {
                 format!("a clean clone of {}{at}, without submodules", url.as_deref().unwrap_or_default())
             }
         };
-        if let Some(count) = self.tracked_files {
-            text += &if count == 1 { ", 1 file".to_owned() } else { format!(", {count} files") };
-            text += &self.skipped.describe();
-        }
-        if !self.ready {
-            text += &format!("; not ready: {}", self.problem.as_deref().unwrap_or("unknown"));
-            if let Some(way_out) = &self.way_out {
-                text += &format!("; {way_out}");
-            }
-        }
-        text
+        let files = match self.tracked_files {
+            None => String::new(),
+            Some(1) => format!(", 1 file{}", self.skipped.describe()),
+            Some(count) => format!(", {count} files{}", self.skipped.describe()),
+        };
+        let problem =
+            self.problem.as_deref().map(|problem| format!("; not ready: {problem}")).unwrap_or_default();
+        let way_out = self.way_out.as_deref().map(|way_out| format!("; {way_out}")).unwrap_or_default();
+        [what, files, problem, way_out].concat()
     }
 }
 

@@ -53,7 +53,7 @@ fn checkout(root: &Path) {
     let made = Command::new("mkfifo").arg(root.join("a.fifo")).status().unwrap();
     assert!(made.success());
     for unreadable in ["secret", "locked"] {
-        fs::set_permissions(root.join(unreadable), Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(root.join(unreadable), Permissions::from_mode(0o000)).unwrap();
     }
 }
 
@@ -103,6 +103,7 @@ fn a_workspace_of_a_checkout_has_what_git_tracks() {
         assert!(!pyro.diff_workspace(&id).await.unwrap().changed);
         pyro.delete_workspace(&id).await.unwrap();
     });
+    fs::remove_file(root.join("target/socket")).unwrap();
     for unreadable in ["secret", "locked"] {
         fs::set_permissions(root.join(unreadable), Permissions::from_mode(0o700)).unwrap();
     }

@@ -13,6 +13,9 @@ use std::time::Instant;
 /// Names to be taken, and counts of what is not: missing, replaced, submodules.
 type Expected = (&'static [&'static str], [u64; 3]);
 
+/// A name, what is done to a repository, and what is taken of it then.
+type Case = (&'static str, fn(&Repo), Expected);
+
 /// What is taken of a repository.
 fn taken(repo: &Repo) -> Vec<PathBuf> {
     block_on(checkout::list(&repo.root)).unwrap().names
@@ -31,7 +34,7 @@ fn expect(name: &str, repo: &Repo, (names, counts): Expected) -> ProjectReport {
 
 #[test]
 fn tracked_files_are_taken_and_nothing_else() {
-    let cases: [(&str, fn(&Repo), Expected); 12] = [
+    let cases: [Case; 12] = [
         ("as committed", |_| {}, (&["a", "dir/b"], [0, 0, 0])),
         ("modified", |repo| repo.write("a", "changed"), (&["a", "dir/b"], [0, 0, 0])),
         ("deleted", |repo| fs::remove_file(repo.path("a")).unwrap(), (&["dir/b"], [1, 0, 0])),

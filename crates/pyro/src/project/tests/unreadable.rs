@@ -28,7 +28,7 @@ fn an_unreadable_file_matters_only_where_it_is_tracked() {
     ignored.write("locked/in", "");
     let tracked = Repo::with(&["a", "b", "dir/c"]);
     for path in [ignored.path("secret"), ignored.path("locked"), tracked.path("b"), tracked.path("dir")] {
-        fs::set_permissions(path, Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(path, Permissions::from_mode(0o000)).unwrap();
     }
     let place = tempfile::tempdir().unwrap();
     for (name, repo) in [("ignored", &ignored), ("tracked", &tracked)] {
