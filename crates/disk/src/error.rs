@@ -83,7 +83,7 @@ impl Diagnostic for DiskError {
             Self::TooMany { .. } => ErrorKind::Exhausted,
             Self::TooSlow => ErrorKind::TimedOut,
             Self::Cancelled => ErrorKind::Cancelled,
-            Self::NotFound | Self::NotADirectory | Self::TooManyLinks => ErrorKind::NotFound,
+            Self::NotFound => ErrorKind::NotFound,
             Self::NotADirectory | Self::TooManyLinks => ErrorKind::InvalidInput,
         }
     }
@@ -95,7 +95,9 @@ impl Diagnostic for DiskError {
                     .to_owned(),
             ),
             Self::TooMany { .. } => Some("ask for less of it at a time".to_owned()),
-            Self::NotFound => Some("look at what there is with `pyro workspace disk list`".to_owned()),
+            Self::NotFound | Self::NotADirectory | Self::TooManyLinks => {
+                Some("look at what there is with `pyro workspace disk list`".to_owned())
+            }
             _ => None,
         }
     }
