@@ -3,6 +3,7 @@
 use pyro::DEFAULT_ENVIRONMENT;
 use pyro_mcp::{Exposure, Mode, Profile, ServerSettings};
 use std::ffi::OsString;
+use std::io;
 use std::path::PathBuf;
 
 /// What a server offers, and from which project.
@@ -45,6 +46,12 @@ impl ServerOptions {
         let exposure = self.exposure();
         let environment = self.environment.unwrap_or_else(|| DEFAULT_ENVIRONMENT.to_owned());
         ServerSettings { exposure, environment }
+    }
+
+    /// The same options, so that they mean the same in whatever directory a server is started.
+    pub fn with_absolute_path(self) -> io::Result<Self> {
+        let project_path = self.project_path.map(std::path::absolute).transpose()?;
+        Ok(Self { project_path, ..self })
     }
 
     /// The same options as arguments of `pyro mcp serve`; none for what is left to the default.

@@ -112,6 +112,12 @@ pub enum HostError {
         /// The word, with marks where it is none.
         word: String,
     },
+    /// The program to register is gone.
+    #[error("this pyro was removed since it was started: there is no {}", path.display())]
+    ProgramGone {
+        /// Where it was.
+        path: PathBuf,
+    },
     /// There is nothing to register.
     #[error("the command to register is empty")]
     NoCommand,
@@ -147,7 +153,7 @@ fn said(output: &str) -> String {
 impl Diagnostic for HostError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotInstalled { .. } => ErrorKind::NotFound,
+            Self::NotInstalled { .. } | Self::ProgramGone { .. } => ErrorKind::NotFound,
             Self::Start { source, .. }
             | Self::Unreadable { source, .. }
             | Self::Unwritable { source, .. }
@@ -189,6 +195,7 @@ impl Diagnostic for HostError {
             Self::Unreadable { .. } | Self::Unwritable { .. } => "check the path and its permissions".to_owned(),
             Self::TooLarge { .. } => "give the path of a configuration file".to_owned(),
             Self::NotText { .. } => "use a path that is UTF-8".to_owned(),
+            Self::ProgramGone { .. } => "run the pyro that is to be registered, or give --installed-package".to_owned(),
             Self::NoCommand => "give a program".to_owned(),
             Self::NoHome { .. } => "set HOME".to_owned(),
             Self::NotItsFile { host, .. } => match host {
