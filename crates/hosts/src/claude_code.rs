@@ -7,7 +7,7 @@
 //! - **Reading.** `claude mcp get` tells which entry is in force and whether the server answers, but not where one argument
 //!   ends and the next begins. That is taken from the file, where it agrees with what was printed.
 //! - **The file first.** Any `claude mcp` command silently replaces a `~/.claude.json` that is malformed by an empty one, so
-//!   none is run before the file has been read.
+//!   none is run before the file has been read. It makes notes of its own in the file whenever it runs.
 //! - **Writing.** `add` refuses a name that is there already, so an older entry is removed first, and put back when the new
 //!   one is not taken. Its environment and other fields are kept.
 
@@ -240,11 +240,12 @@ impl Shown {
         Some(status.trim_start_matches(|character: char| !character.is_alphanumeric()).to_owned())
     }
 
+    /// Nothing is printed of the command of an entry without a `type`.
     fn agrees_with(&self, words: &[String]) -> bool {
         let same = |(program, arguments): (&String, &[String])| {
             self.command.as_deref() == Some(program.trim()) && arguments.join(" ").trim() == self.arguments
         };
-        words.split_first().is_some_and(same)
+        self.command.is_none() || words.split_first().is_some_and(same)
     }
 
     /// As good as spaces tell.
@@ -292,6 +293,7 @@ mod tests {
         }
         let bare = Shown::parse("pyro:\n  Scope: User config\n").unwrap();
         assert_eq!((bare.words(), bare.connects()), (None, None));
+        assert!(bare.agrees_with(&words));
         assert_eq!(Shown::parse("something else"), None);
     }
 

@@ -67,7 +67,7 @@ pub async fn connect(
 /// Makes the host have what is expected, if it does not yet. Arguments of an older entry that are good are kept, unless it has
 /// to be exactly what is expected.
 ///
-/// Fails as [`connect`] does, and with [`HostError::OfProject`] when the entry to mend is in a file of the project's.
+/// Fails as [`connect`] does, and with [`HostError::OfProject`] when the entry in force is in a file of the project's.
 pub async fn repair(
     surroundings: &Surroundings,
     host: Host,
@@ -77,11 +77,8 @@ pub async fn repair(
     let entry = read(surroundings, host).await?;
     let (status, _) = judge(surroundings, entry.as_ref(), expected)?;
     let words = entry.as_ref().and_then(|entry| entry.words.as_deref());
-    match &entry {
-        Some(Entry { place: Place::Project(path), .. }) if status != Status::Ok => {
-            Err(HostError::OfProject { path: path.clone() })
-        }
-        Some(entry) if status == Status::Ok => Ok(Connected {
+    if let Some(entry) = entry.as_ref().filter(|_| status == Status::Ok) {
+        return Ok(Connected {
             host,
             changed: false,
             command: entry.words.clone().unwrap_or_default(),
@@ -89,8 +86,13 @@ pub async fn repair(
             config_path: entry.place.path().clone(),
             backup_path: None,
             overridden_by: None,
-        }),
-        _ => connect(surroundings, host, &expected.replacing(words)?).await,
+        });
+    }
+    // An entry of the project's is left alone, and need not be in force once there is one of the user's.
+    let connected = connect(surroundings, host, &expected.replacing(words)?).await?;
+    match connected.overridden_by {
+        Some(path) => Err(HostError::OfProject { path }),
+        None => Ok(connected),
     }
 }
 

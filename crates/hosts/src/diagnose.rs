@@ -57,7 +57,7 @@ pub struct Diagnosis {
     pub repair: Option<String>,
 }
 
-/// Looks how `host` stands; nothing is changed. `repair` is the command that repairs it.
+/// Looks how `host` stands; no entry is changed, though a host may make notes of its own whenever it runs. `repair` is the command that repairs it.
 ///
 /// Fails only when `expected` makes no sense: what is wrong with the host is the diagnosis.
 pub async fn diagnose(

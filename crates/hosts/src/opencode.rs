@@ -57,6 +57,9 @@ pub fn register(surroundings: &Surroundings, words: &[String]) -> Result<Change,
     let old = files::read(&file)?;
     let text = old.as_ref().map_or("", |old| &old.text);
     let new = SLOT.write(text, &fields(words)).map_err(|reason| malformed(&file, reason))?;
+    if old.as_ref().is_some_and(|old| old.text == new) {
+        return Ok(Change::default());
+    }
     let change = Change { backup: files::back_up(&file)? };
     files::replace(&file, &new, old.as_ref())?;
     Ok(change)

@@ -17,6 +17,7 @@
 mod command;
 mod files;
 mod home;
+mod node;
 mod output;
 mod processes;
 mod records;

@@ -31,7 +31,8 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 ///
 /// The one path: `pyro doctor` (can this host run guests?), `pyro prepare debian:12` (get an environment, and make it start
 /// fast), `pyro run debian:12 -- git --version` (run a command in a guest of its own); then `pyro workspace create
-/// debian:12` for work that goes on, with `pyro workspace reset` as the normal retry.
+/// debian:12` for work that goes on, with `pyro workspace reset` as the normal retry; and `pyro host connect claude-code` (or
+/// codex, or opencode) for an agent to do it by itself.
 #[derive(Debug, Parser)]
 #[command(name = "pyro", version, propagate_version = true, max_term_width = 100)]
 pub struct Arguments {

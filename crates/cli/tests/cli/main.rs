@@ -14,6 +14,7 @@ mod doctor;
 mod environments;
 mod faces;
 mod guest;
+mod host;
 mod host_compat;
 mod interrupt;
 mod lifecycle;

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 ///
 /// Without flags an entry is `ok` when it serves MCP with this program, whatever flags it was registered with; with flags,
 /// when it is exactly what they would register. `missing` is no entry, `drifted` another one, `unavailable` no such host. The
-/// exit status is 1 when a host that is installed is `drifted`. Nothing is changed.
+/// exit status is 1 when a host that is installed is `drifted`. No entry is changed.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
