@@ -7,6 +7,7 @@ use crate::human::visible;
 use crate::input::InputError;
 use anyhow::Result;
 use pyro::{Diagnostic, PyroError, chain};
+use pyro_hosts::HostError;
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -53,7 +54,8 @@ pub fn write_out(text: &str) -> Result<()> {
 /// What an error says about its kind and the way out, where it is one of ours.
 pub fn diagnostic(error: &anyhow::Error) -> Option<&dyn Diagnostic> {
     let pyro = error.downcast_ref::<PyroError>().map(|error| error as &dyn Diagnostic);
-    pyro.or_else(|| error.downcast_ref::<InputError>().map(|error| error as &dyn Diagnostic))
+    let host = || error.downcast_ref::<HostError>().map(|error| error as &dyn Diagnostic);
+    pyro.or_else(|| error.downcast_ref::<InputError>().map(|error| error as &dyn Diagnostic)).or_else(host)
 }
 
 /// Our own output could not be written; above all, because whoever read it has seen enough.

@@ -3,6 +3,7 @@
 use pyro::{DEFAULT_ENVIRONMENT, ProjectOptions};
 use pyro_mcp::{Exposure, Mode, Profile, ServerSettings};
 use std::ffi::OsString;
+use std::io;
 use std::path::PathBuf;
 
 /// What a server offers, and from which project.
@@ -47,6 +48,12 @@ impl ServerOptions {
         let Self { project_path, repo_url, repo_ref, no_project_source, .. } = self;
         let project = ProjectOptions { project_path, repo_url, repo_ref, no_project_source };
         ServerSettings { exposure, environment, project }
+    }
+
+    /// The same options, so that they mean the same in whatever directory a server is started.
+    pub fn with_absolute_path(self) -> io::Result<Self> {
+        let project_path = self.project_path.map(std::path::absolute).transpose()?;
+        Ok(Self { project_path, ..self })
     }
 
     /// The same options as arguments of `pyro mcp serve`; none for what is left to the default.

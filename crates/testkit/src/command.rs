@@ -50,6 +50,20 @@ impl Pyro {
         self
     }
 
+    /// Has it not have an environment variable that the tests themselves may have.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
+        self
+    }
+
+    /// Makes the call in this directory.
+    #[must_use]
+    pub fn within(mut self, directory: &Path) -> Self {
+        self.command.current_dir(directory);
+        self
+    }
+
     /// Has another program start the binary: `wrapper` is its command line up to where that of the binary begins.
     #[must_use]
     pub fn wrapped_in<I: AsRef<OsStr>>(mut self, wrapper: impl IntoIterator<Item = I>) -> Self {
@@ -98,13 +112,6 @@ impl Pyro {
         self.command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = self.command.spawn().expect("the binary can be started");
         McpClient::new(child, self.deadline)
-    }
-
-    /// Sets the directory that it is made in.
-    #[must_use]
-    pub fn in_directory(mut self, directory: &Path) -> Self {
-        self.command.current_dir(directory);
-        self
     }
 
     /// Makes the call.

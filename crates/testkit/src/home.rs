@@ -41,9 +41,19 @@ impl Home {
 
     /// A call of the binary with this home and `arguments`.
     pub fn pyro<I: AsRef<str>>(&self, arguments: impl IntoIterator<Item = I>) -> Pyro {
+        self.call(self.suite.program()).args(arguments)
+    }
+
+    /// The binary.
+    pub fn program(&self) -> &'static str {
+        self.suite.program()
+    }
+
+    /// A call of another program with this home.
+    pub fn call(&self, program: &str) -> Pyro {
         let root = self.root.path();
         let cache = self.cache.clone().unwrap_or_else(|| self.own_cache());
-        Pyro::new(self.suite.program())
+        Pyro::new(program)
             .env("HOME", root)
             .env("XDG_CACHE_HOME", cache)
             .env("XDG_STATE_HOME", root.join("state"))
@@ -52,7 +62,6 @@ impl Home {
             .env("TMPDIR", root.join("tmp"))
             // A process that makes a template behind a test's back would be left behind by it.
             .env("PYRO_TEMPLATES", "manual")
-            .args(arguments)
     }
 
     /// A directory for the test's own files, gone with the home.

@@ -17,9 +17,12 @@
 mod command;
 mod files;
 mod home;
+mod installed;
 mod mcp;
+mod node;
 mod output;
 mod processes;
+mod python;
 mod records;
 mod running;
 mod small_disk;

@@ -78,6 +78,10 @@ impl Suite {
         PathBuf::from(self.scratch).join("pyro-test")
     }
 
+    pub(crate) fn scratch(self) -> PathBuf {
+        PathBuf::from(self.scratch)
+    }
+
     pub(crate) fn program(self) -> &'static str {
         self.program
     }

@@ -5,6 +5,7 @@ mod completions;
 mod demo;
 mod doctor;
 mod env;
+mod host;
 mod mcp;
 mod prepare;
 mod run;
@@ -48,6 +49,7 @@ enum Command {
     Run(run::Arguments),
     Workspace(workspace::Arguments),
     Mcp(mcp::Arguments),
+    Host(host::Arguments),
     Demo(demo::Arguments),
     Runtime(runtime::Arguments),
     Completions(completions::Arguments),
@@ -71,6 +73,7 @@ impl Command {
             Self::Workspace(arguments) => arguments.json(),
             Self::Demo(arguments) => arguments.json,
             Self::Runtime(arguments) => arguments.json(),
+            Self::Host(arguments) => arguments.json(),
             Self::Mcp(_)
             | Self::CheckArguments(_)
             | Self::Completions(_)
@@ -129,6 +132,7 @@ async fn dispatch(command: Command, printer: Printer) -> Result<u8> {
         Command::Env(arguments) => env::run(arguments, printer).await,
         Command::Run(arguments) => run::run(arguments, printer).await,
         Command::Mcp(arguments) => mcp::run(arguments).await,
+        Command::Host(arguments) => host::run(arguments, printer).await,
         Command::Demo(arguments) => demo::run(arguments, printer).await,
         Command::Runtime(arguments) => runtime::run(arguments, printer).await,
         Command::CheckArguments(arguments) => check_arguments::run(arguments),

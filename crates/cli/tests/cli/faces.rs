@@ -22,7 +22,7 @@ fn the_reference_is_the_programs_own() {
 fn every_command_explains_itself() {
     let home = SUITE.bare();
     let help = home.pyro(["--help"]).run().expect(0);
-    for command in ["doctor", "env", "run", "mcp", "demo", "runtime", "completions"] {
+    for command in ["doctor", "env", "run", "host", "mcp", "demo", "runtime", "completions"] {
         assert!(help.text().contains(&format!("  {command} ")), "{command}:\n{}", help.text());
         let own = home.pyro([command, "--help"]).run().expect(0);
         assert!(own.text().contains("Usage: pyro"), "{command}:\n{}", own.text());

@@ -15,6 +15,7 @@ mod doctor;
 mod environments;
 mod faces;
 mod guest;
+mod host;
 mod host_compat;
 mod interrupt;
 mod lifecycle;

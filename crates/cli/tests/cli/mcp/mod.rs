@@ -14,7 +14,7 @@ use std::process::Command;
 
 /// A client of a server with these flags, its session begun, in a home that is prepared.
 fn client(home: &Home, flags: &[&str]) -> McpClient {
-    let mut client = home.pyro(["mcp", "serve"]).args(flags).in_directory(home.path()).mcp();
+    let mut client = home.pyro(["mcp", "serve"]).args(flags).within(home.path()).mcp();
     let server = client.initialize(PROTOCOL);
     assert_eq!(server["serverInfo"]["name"], "pyro", "{server:#}");
     client

@@ -32,7 +32,7 @@ fn description(listed: &Value) -> String {
 fn a_workspace_begins_with_the_tracked_files_as_they_are() {
     let home = prepared();
     let root = checkout(&home);
-    let mut client = home.pyro(["mcp", "serve"]).in_directory(&root.join("src")).mcp();
+    let mut client = home.pyro(["mcp", "serve"]).within(&root.join("src")).mcp();
     let _server = client.initialize(PROTOCOL);
     let told = description(&client.request("tools/list", &json!({})));
     assert!(told.contains(root.to_str().unwrap()) && told.contains("2 files"), "{told}");
@@ -65,7 +65,7 @@ fn a_workspace_begins_with_a_clean_clone_or_with_nothing() {
     cloned.tool("workspace_delete", &json!({ "workspace_id": id }));
     assert!(cloned.close().success());
 
-    let mut none = home.pyro(["mcp", "serve", "--no-project-source"]).in_directory(&root).mcp();
+    let mut none = home.pyro(["mcp", "serve", "--no-project-source"]).within(&root).mcp();
     let _server = none.initialize(PROTOCOL);
     let created = none.tool("workspace_create", &json!({ "environment": DEBIAN }));
     assert_eq!(created["workspace_seed"]["origin_kind"], "empty");
@@ -78,7 +78,7 @@ fn a_project_that_cannot_be_read_is_told_with_the_way_out() {
     let home = prepared();
     let root = checkout(&home);
     fs::write(root.join(".git/index"), "no index").unwrap();
-    let mut client = home.pyro(["mcp", "serve"]).in_directory(&root).mcp();
+    let mut client = home.pyro(["mcp", "serve"]).within(&root).mcp();
     let _server = client.initialize(PROTOCOL);
     let told = description(&client.request("tools/list", &json!({})));
     assert!(told.contains("not ready"), "{told}");

@@ -279,7 +279,7 @@ impl<'a> Mcp<'a> {
         if self.client.borrow().is_none() {
             crate::mcp::make_checkout(checkout);
             let server = self.home.pyro(["mcp", "serve", "--mode", &self.mode]);
-            let mut client = server.in_directory(checkout).mcp();
+            let mut client = server.within(checkout).mcp();
             assert_eq!(client.initialize(PROTOCOL)["serverInfo"]["name"], "pyro");
             self.client.replace(Some(client));
         }
