@@ -127,7 +127,7 @@ impl Outcome {
     }
 
     /// It, as something that nobody understands.
-    pub fn not_understood(&self, reason: impl ToString) -> HostError {
+    pub fn not_understood(&self, reason: &dyn std::fmt::Display) -> HostError {
         HostError::NotUnderstood { command: self.command.clone(), reason: reason.to_string() }
     }
 }

@@ -67,7 +67,7 @@ pub async fn read(surroundings: &Surroundings) -> Result<Option<Entry>, HostErro
         }
         return Ok(has_any(&document, surroundings.directory()).then(|| unusable(file)));
     }
-    let shown = Shown::parse(&outcome.stdout).ok_or_else(|| outcome.not_understood("it names no scope"))?;
+    let shown = Shown::parse(&outcome.stdout).ok_or_else(|| outcome.not_understood(&"it names no scope"))?;
     let (place, entry) = match shown.scope {
         Scope::User => (Place::User(file), user_entry(&document).cloned()),
         Scope::Local => (Place::User(file), local_entry(&document, surroundings.directory()).cloned()),

@@ -27,7 +27,7 @@ pub async fn read(surroundings: &Surroundings) -> Result<Option<Entry>, HostErro
         return if outcome.said().contains(NONE) { Ok(None) } else { Err(outcome.failure()) };
     }
     let shown: Value =
-        serde_json::from_str(&outcome.stdout).map_err(|error| outcome.not_understood(error))?;
+        serde_json::from_str(&outcome.stdout).map_err(|error| outcome.not_understood(&error))?;
     let words = words_of(&shown);
     let place = place_of(file, text.as_ref(), words.as_deref(), surroundings.directory());
     let is_enabled = shown.get("enabled").and_then(Value::as_bool).unwrap_or(true);

@@ -113,7 +113,7 @@ impl Surroundings {
             |path: &Path| path.parent().unwrap_or_else(|| Path::new("/")).as_os_str().to_owned();
         match (host, self.given.as_ref().filter(|(owner, _)| *owner == host)) {
             (Host::ClaudeCode, Some((_, path))) => {
-                environment.push(("CLAUDE_CONFIG_DIR", directory_of(path)))
+                environment.push(("CLAUDE_CONFIG_DIR", directory_of(path)));
             }
             (Host::Codex, Some((_, path))) => environment.push(("CODEX_HOME", directory_of(path))),
             _ => {}
@@ -147,7 +147,9 @@ fn owner_of(path: &Path) -> Host {
 mod tests {
     use super::*;
 
-    fn surroundings(variables: &[(&str, &str)]) -> Surroundings {
+    type Variables<'a> = &'a [(&'a str, &'a str)];
+
+    fn surroundings(variables: Variables) -> Surroundings {
         let lookup = |name: &str| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
         };
@@ -157,7 +159,7 @@ mod tests {
     #[test]
     fn files_are_where_hosts_look_for_them() {
         let home = ("HOME", "/h");
-        let cases: [(&[(&str, &str)], Host, &str); 8] = [
+        let cases: [(Variables, Host, &str); 8] = [
             (&[home], Host::ClaudeCode, "/h/.claude.json"),
             (&[home, ("CLAUDE_CONFIG_DIR", "/c")], Host::ClaudeCode, "/c/.claude.json"),
             (&[home, ("CLAUDE_CONFIG_DIR", "")], Host::ClaudeCode, "/h/.claude.json"),

@@ -181,14 +181,15 @@ mod tests {
         fn all_other_lines_survive(blocks in prop::collection::vec(0..6_usize, 0..6)) {
             let mut text = String::from("# head\nmodel = \"m\" # why\n");
             for (number, kind) in blocks.into_iter().enumerate() {
-                text.push_str(&match kind {
+                let block = match kind {
                     0 => format!("[mcp_servers.s{number}] # note {number}\ncommand = 'c'\nargs = [ 'a',\n  'b' ] # d\n"),
                     1 => format!("\n# about {number}\n[projects.\"/x {number}\"]\ntrust_level = \"trusted\"\n"),
                     2 => format!("[mcp_servers.t{number}]\nurl = \"u\"\nunknown = {{ a = 1 }}\n[mcp_servers.t{number}.env]\nK = \"v\"\n"),
                     3 => format!("[[things{number}]]\nn = 1\n[[things{number}]]\nn = 2\n"),
                     4 => format!("[text{number}]\nlong = \"\"\"\n[mcp_servers.pyro]\ncommand = 1\n\"\"\"\n"),
                     _ => format!("\n\n  [w{number}]   \n  k   =   1979-05-27T07:32:00Z\n"),
-                });
+                };
+                text.push_str(&block);
             }
             let written = write(&text, "pyro", &words()).unwrap();
             let mut rest = written.lines();

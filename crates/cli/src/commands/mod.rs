@@ -132,7 +132,7 @@ async fn dispatch(command: Command, printer: Printer) -> Result<u8> {
         Command::Env(arguments) => env::run(arguments, printer).await,
         Command::Run(arguments) => run::run(arguments, printer).await,
         Command::Mcp(arguments) => mcp::run(arguments).await,
-        Command::Host(arguments) => host::run(arguments, printer).await,
+        Command::Host(arguments) => Box::pin(host::run(arguments, printer)).await,
         Command::Demo(arguments) => demo::run(arguments, printer).await,
         Command::Runtime(arguments) => runtime::run(arguments, printer).await,
         Command::CheckArguments(arguments) => check_arguments::run(arguments),

@@ -58,7 +58,8 @@ impl Arguments {
         };
         if let Some(path) = self.config_path.as_ref().filter(|path| fits(path)) {
             let path = std::path::absolute(path)?.to_string_lossy().into_owned();
-            command.push_str(&format!(" --config-path {}", shell_words(&[path])));
+            command.push_str(" --config-path ");
+            command.push_str(&shell_words(&[path]));
         }
         Ok(command)
     }

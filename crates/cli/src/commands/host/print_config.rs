@@ -35,16 +35,15 @@ struct Entry {
 pub fn run(arguments: &Arguments, printer: Printer) -> Result<u8> {
     let host = arguments.host;
     let registration = arguments.server.registration()?;
-    match &arguments.output {
-        Some(path) => printer.data(&pyro_hosts::write(host, &registration, path)?, written_text)?,
-        None => {
-            let config = pyro_hosts::render(host, &registration)?;
-            if printer.json() {
-                printer.data(&Entry { host, config }, |entry| entry.config.clone())?;
-            } else {
-                write_out(&config)?;
-            }
-        }
+    if let Some(path) = &arguments.output {
+        printer.data(&pyro_hosts::write(host, &registration, path)?, written_text)?;
+        return Ok(0);
+    }
+    let config = pyro_hosts::render(host, &registration)?;
+    if printer.json() {
+        printer.data(&Entry { host, config }, |entry| entry.config.clone())?;
+    } else {
+        write_out(&config)?;
     }
     Ok(0)
 }
@@ -52,9 +51,7 @@ pub fn run(arguments: &Arguments, printer: Printer) -> Result<u8> {
 fn written_text(written: &Written) -> String {
     let path = |path: &PathBuf| visible(&path.display().to_string());
     let done = if written.changed { "is now" } else { "is already" };
-    let mut text = format!("the entry {done} in {}\n", path(&written.output_path));
-    if let Some(backup) = &written.backup_path {
-        text.push_str(&format!("backup:   {}\n", path(backup)));
-    }
-    text
+    let mut lines = vec![format!("the entry {done} in {}", path(&written.output_path))];
+    lines.extend(written.backup_path.iter().map(|backup| format!("backup:   {}", path(backup))));
+    lines.join("\n") + "\n"
 }
