@@ -84,13 +84,11 @@ impl Checker<'_> {
             let same_kind = choices.iter().find(|choice| {
                 choice.as_object().is_some_and(|schema| kinds(schema).any(|kind| is_kind(value, kind)))
             });
-            return match same_kind {
-                Some(choice) => self.value(path, choice, value),
-                None => {
-                    let schemas = choices.iter().filter_map(Value::as_object);
-                    Err(wrong(path, value, &schemas.flat_map(kinds).collect::<Vec<_>>()))
-                }
-            };
+            if let Some(choice) = same_kind {
+                return self.value(path, choice, value);
+            }
+            let schemas = choices.iter().filter_map(Value::as_object);
+            return Err(wrong(path, value, &schemas.flat_map(kinds).collect::<Vec<_>>()));
         }
         let expected: Vec<&str> = kinds(schema).collect();
         if !expected.is_empty() && !expected.iter().any(|kind| is_kind(value, kind)) {

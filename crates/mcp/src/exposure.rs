@@ -132,12 +132,13 @@ impl Exposure {
 
     /// Whether an argument of a tool is offered: what crosses the host's boundary, only where the work needs it.
     pub(crate) fn offers_argument(self, argument: &str) -> bool {
-        match (self, argument) {
-            (Self::Profile(Profile::WorkspaceFull), _) => true,
-            (_, "secrets" | "secret_env") => false,
-            (Self::Mode(Mode::ColdStart), "network_policy" | "allow_hosts" | "published_ports") => true,
-            (_, "network_policy" | "allow_hosts" | "published_ports") => false,
-            (Self::Mode(_), "allow_host_compat") => false,
+        let is_full = self == Self::Profile(Profile::WorkspaceFull);
+        match argument {
+            "secrets" | "secret_env" => is_full,
+            "network_policy" | "allow_hosts" | "published_ports" => {
+                is_full || self == Self::Mode(Mode::ColdStart)
+            }
+            "allow_host_compat" => matches!(self, Self::Profile(_)),
             _ => true,
         }
     }

@@ -155,9 +155,8 @@ async fn answer(request: Request<Incoming>, service: &Service, token: &str) -> A
 }
 
 fn random_token() -> Result<String, getrandom::Error> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    let [a, b, c, d] = [getrandom::u64()?, getrandom::u64()?, getrandom::u64()?, getrandom::u64()?];
+    Ok(format!("{a:016x}{b:016x}{c:016x}{d:016x}"))
 }
 
 fn is_authorized(headers: &HeaderMap, token: &str) -> bool {

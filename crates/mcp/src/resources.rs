@@ -48,7 +48,7 @@ impl Server {
         if !self.offers("workspace_summary") {
             return Ok(Vec::new());
         }
-        let list = self.pyro.list_workspaces().await.map_err(|error| internal(error.into()))?;
+        let list = self.pyro.list_workspaces().await.map_err(|error| internal(&error.into()))?;
         let mut resources = Vec::new();
         for entry in list.workspaces {
             let (id, label) = (entry.workspace_id, entry.name.unwrap_or_default());
@@ -87,7 +87,7 @@ impl Server {
             let shown: String = uri.chars().take(120).collect();
             return Err(ErrorData::resource_not_found(format!("there is no resource `{shown}`"), None));
         };
-        let (text, mime_type) = self.content(&address).await.map_err(internal)?;
+        let (text, mime_type) = self.content(&address).await.map_err(|failure| internal(&failure))?;
         Ok(ReadResourceResult::new(vec![ResourceContents::text(text, uri).with_mime_type(mime_type)]))
     }
 
@@ -108,7 +108,7 @@ impl Server {
 }
 
 /// A failure where the protocol has no result for failures.
-fn internal(failure: Failure) -> ErrorData {
+fn internal(failure: &Failure) -> ErrorData {
     ErrorData::resource_not_found(failure.text(), None)
 }
 

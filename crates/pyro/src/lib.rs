@@ -122,6 +122,7 @@ impl Pyro {
     }
 
     /// The same handle, with another listener to the progress of long work.
+    #[must_use]
     pub fn with_progress(&self, progress: Arc<dyn Progress>) -> Self {
         Self { settings: Settings { progress, ..self.settings.clone() }, ..self.clone() }
     }

@@ -27,13 +27,11 @@ pub async fn run(arguments: Arguments) -> Result<u8> {
     let server = create_server(pyro, arguments.options.into_settings(), &cwd).await?;
     // A chat host shows this in its log.
     talk(&format!("[mcp] project: {}", server.project_report().describe()));
-    match arguments.http_port {
-        Some(port) => serve_http(server, port).await,
-        None => {
-            serve_stdio(server).await?;
-            Ok(0)
-        }
+    if let Some(port) = arguments.http_port {
+        return serve_http(server, port).await;
     }
+    serve_stdio(server).await?;
+    Ok(0)
 }
 
 async fn serve_http(server: Server, port: u16) -> Result<u8> {

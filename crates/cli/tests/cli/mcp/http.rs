@@ -22,11 +22,11 @@ pub fn serve(home: &Home, flags: &[&str]) -> (Running, u16) {
 /// Sends a request with these headers, and returns status, headers and body.
 fn post(port: u16, headers: &[(&str, &str)], body: &str) -> (u16, String, String) {
     let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    connection.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    connection.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
     let mut request =
         format!("POST /mcp HTTP/1.1\r\nContent-Length: {}\r\nConnection: close\r\n", body.len());
     for (name, value) in headers {
-        request += &format!("{name}: {value}\r\n");
+        request.extend([name, ": ", value, "\r\n"]);
     }
     // A server that refuses may do so before it has read everything.
     let _sent = connection.write_all(format!("{request}\r\n{body}").as_bytes());
@@ -82,9 +82,12 @@ fn only_who_has_the_token_and_is_no_page_of_a_browser_gets_in() {
 
 /// The JSON of the last event of a stream.
 fn event(body: &str) -> Value {
-    let data =
-        body.lines().filter_map(|line| line.strip_prefix("data:")).filter(|data| !data.trim().is_empty());
-    serde_json::from_str(data.last().unwrap().trim()).unwrap()
+    let mut data = body
+        .lines()
+        .rev()
+        .filter_map(|line| line.strip_prefix("data:"))
+        .filter(|data| !data.trim().is_empty());
+    serde_json::from_str(data.next().unwrap().trim()).unwrap()
 }
 
 #[test]

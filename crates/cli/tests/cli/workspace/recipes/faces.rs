@@ -272,7 +272,7 @@ impl<'a> Mcp<'a> {
 
     fn tool(&self, tool: &str, arguments: &Value) -> Value {
         let mut client = self.client.borrow_mut();
-        client.as_mut().expect("a workspace was created").tool(tool, arguments)
+        client.as_mut().unwrap().tool(tool, arguments)
     }
 
     fn start_in(&self, checkout: &Path) {
