@@ -39,13 +39,6 @@ impl Checker<'_> {
     ) -> Result<(), Failure> {
         let empty = Map::new();
         let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
-        for name in schema.get("required").and_then(Value::as_array).into_iter().flatten() {
-            if let Some(name) = name.as_str().filter(|name| !object.contains_key(*name)) {
-                let what = properties.get(name).and_then(|schema| schema["description"].as_str());
-                let message = format!("`{}` needs the argument `{}`", self.tool, join(path, name));
-                return Err(Failure::invalid(message, what.unwrap_or("give it").to_owned()));
-            }
-        }
         for (name, value) in object {
             let at = join(path, name);
             match properties.get(name) {
@@ -55,6 +48,13 @@ impl Checker<'_> {
                     Some(Value::Bool(false)) => return Err(self.unknown(&at, name, properties)),
                     _ => {}
                 },
+            }
+        }
+        for name in schema.get("required").and_then(Value::as_array).into_iter().flatten() {
+            if let Some(name) = name.as_str().filter(|name| !object.contains_key(*name)) {
+                let what = properties.get(name).and_then(|schema| schema["description"].as_str());
+                let message = format!("`{}` needs the argument `{}`", self.tool, join(path, name));
+                return Err(Failure::invalid(message, what.unwrap_or("give it").to_owned()));
             }
         }
         Ok(())
@@ -217,6 +217,10 @@ mod tests {
         let cases = [
             (json!({ "workspace_id": "a", "name": null, "command": ["b"], "labels": { "c": "d" } }), ""),
             (json!({ "workspace_id": "a", "policy": "egress", "ports": [{ "guest_port": 80 }] }), ""),
+            (
+                json!({ "workspace": "a" }),
+                "`t` has no argument `workspace`\nnext step: did you mean `workspace_id`?",
+            ),
             (json!({}), "`t` needs the argument `workspace_id`\nnext step: Id of the workspace."),
             (json!({ "workspace_id": 1 }), "`workspace_id` is 1\nnext step: give it a string"),
             (

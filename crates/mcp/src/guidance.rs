@@ -92,7 +92,7 @@ const COLD_START: Roles = &[
         "workspace_create",
         "First step. What the environment does not have the project must install itself; with network_policy egress it can download.",
     ),
-    ("workspace_delete", "Last step, once the report is exported."),
+    ("workspace_delete", "Last step, once the report of the validation is exported."),
     (
         "workspace_exec",
         "Follow the project's own instructions, step by step; probe the application once it runs.",

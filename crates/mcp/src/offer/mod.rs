@@ -67,7 +67,9 @@ fn adapt(tool: &mut Tool, exposure: Exposure, defaults: &Defaults<'_>) {
     tool.description = Some(description.into());
     let mut input = Map::clone(&tool.input_schema);
     simplify(&mut input);
-    if let Some(Value::Object(properties)) = input.get_mut("properties") {
+    // Some hosts want it to be there, even with nothing in it.
+    let properties = input.entry("properties").or_insert_with(|| Map::new().into());
+    if let Value::Object(properties) = properties {
         properties.retain(|name, _| exposure.offers_argument(name));
         if let Some(Value::Object(environment)) = properties.get_mut("environment") {
             environment.insert("default".to_owned(), defaults.environment.into());

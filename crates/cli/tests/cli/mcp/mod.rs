@@ -14,7 +14,12 @@ use std::process::Command;
 
 /// A client of a server with these flags, its session begun, in a home that is prepared.
 fn client(home: &Home, flags: &[&str]) -> McpClient {
-    let mut client = home.pyro(["mcp", "serve"]).args(flags).within(home.path()).mcp();
+    let mut server = home.pyro(["mcp", "serve"]).args(flags).within(home.path());
+    // Homes of tests are inside of a checkout: this one's.
+    if !flags.iter().any(|flag| ["--project-path", "--repo-url"].contains(flag)) {
+        server = server.args(["--no-project-source"]);
+    }
+    let mut client = server.mcp();
     let server = client.initialize(PROTOCOL);
     assert_eq!(server["serverInfo"]["name"], "pyro", "{server:#}");
     client

@@ -83,7 +83,7 @@ fn a_project_that_cannot_be_read_is_told_with_the_way_out() {
     let told = description(&client.request("tools/list", &json!({})));
     assert!(told.contains("not ready"), "{told}");
     let failed = client.failure("workspace_create", &json!({}));
-    assert!(failed.contains("no_project_source"), "{failed}");
+    assert!(failed.contains("--no-project-source"), "{failed}");
     let seeded = client.tool("workspace_create", &json!({ "seed_path": root.join("src") }));
     client.tool("workspace_delete", &json!({ "workspace_id": seeded["workspace_id"] }));
     assert!(client.close().success());

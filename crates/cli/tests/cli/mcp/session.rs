@@ -70,9 +70,11 @@ fn both_revisions_of_the_protocol_are_spoken() {
 fn what_makes_no_sense_is_answered_and_the_session_goes_on() {
     let home = SUITE.bare();
     let mut client = client(&home, &[]);
+    // What is no JSON is passed over: an answer to noise could be noise to the one who made it.
     client.send_line("{\"jsonrpc\": \"2.0\", \"id\": 7, \"method\": ");
+    client.send_line("{\"jsonrpc\": \"2.0\", \"id\": 7}");
     let error = client.wait_for(|message| message["error"].is_object());
-    assert_eq!((&error["error"]["code"], &error["id"]), (&json!(-32700), &Value::Null));
+    assert_eq!((&error["error"]["code"], &error["id"]), (&json!(-32600), &Value::Null));
     assert_eq!(client.request("tools/brew", &json!({}))["error"]["code"], -32601);
 
     let unknown = client.request("tools/call", &json!({ "name": "workspace_exce", "arguments": {} }));
@@ -93,7 +95,8 @@ fn a_model_learns_what_it_did_wrong_and_what_to_do() {
     let home = SUITE.bare();
     let mut client = client(&home, &[]);
     let cases = [
-        ("workspace_exec", json!({ "workspace": "x", "command": "ls" }), "needs the argument `workspace_id`"),
+        ("workspace_exec", json!({ "command": "ls" }), "needs the argument `workspace_id`"),
+        ("workspace_exec", json!({ "workspace": "x", "command": "ls" }), "did you mean `workspace_id`?"),
         (
             "workspace_exec",
             json!({ "workspace_id": "x", "comand": "ls", "command": "ls" }),

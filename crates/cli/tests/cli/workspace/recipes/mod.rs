@@ -246,7 +246,7 @@ fn cold_start_validation() {
         assert_eq!(face.stop_service(&id, "app")["state"], "stopped");
         // What was started is gone after a reset, and the same start works again.
         face.reset(&id, "baseline");
-        assert_eq!(face.diff(&id)["changed"], false);
+        assert_eq!(face.summary(&id)["changes"]["changed"], false);
         assert_eq!(face.start_service(&id, "app", url, &["python3", "app.py"])["state"], "running");
         face.delete(&id);
     });
