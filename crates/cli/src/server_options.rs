@@ -43,11 +43,19 @@ impl ServerOptions {
 
     /// The same options as settings of a server.
     pub fn into_settings(self) -> ServerSettings {
-        let exposure = self.exposure();
+        let (exposure, project) = (self.exposure(), self.project());
         let environment = self.environment.unwrap_or_else(|| DEFAULT_ENVIRONMENT.to_owned());
-        let Self { project_path, repo_url, repo_ref, no_project_source, .. } = self;
-        let project = ProjectOptions { project_path, repo_url, repo_ref, no_project_source };
         ServerSettings { exposure, environment, project }
+    }
+
+    /// What they say about the project source.
+    pub fn project(&self) -> ProjectOptions {
+        ProjectOptions {
+            project_path: self.project_path.clone(),
+            repo_url: self.repo_url.clone(),
+            repo_ref: self.repo_ref.clone(),
+            no_project_source: self.no_project_source,
+        }
     }
 
     /// The same options, so that they mean the same in whatever directory a server is started.

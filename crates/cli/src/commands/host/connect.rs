@@ -2,6 +2,7 @@
 
 use super::connected_text;
 use super::server::{Server, is_in_path};
+use crate::human::visible;
 use crate::printer::{Printer, talk};
 use anyhow::Result;
 use pyro_hosts::{Host, Surroundings};
@@ -23,11 +24,13 @@ pub struct Arguments {
 
 pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
     let registration = arguments.server.registration()?;
+    let project = arguments.server.project().await?;
     let surroundings = Surroundings::from_env()?;
     let connected = pyro_hosts::connect(&surroundings, arguments.host, &registration).await?;
     if let Some(program) = registration.command.first().filter(|program| !is_in_path(program)) {
         talk(&format!("note: there is no `{}` in PATH; the host needs one", program.to_string_lossy()));
     }
+    talk(&format!("project here: {}", visible(&project.describe())));
     printer.data(&connected, connected_text)?;
     Ok(0)
 }

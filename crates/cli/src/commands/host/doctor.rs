@@ -4,6 +4,7 @@ use super::server::Server;
 use crate::human::{shell_words, visible};
 use crate::printer::Printer;
 use anyhow::Result;
+use pyro::ProjectReport;
 use pyro_hosts::{Diagnosis, Host, Status, Surroundings};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -25,10 +26,11 @@ pub struct Arguments {
     pub json: bool,
 }
 
-/// How the hosts stand. What the server would take as the project here belongs beside them.
+/// How the hosts stand, and what the server would take as the project here.
 #[derive(Serialize)]
 struct Report {
     hosts: Vec<Diagnosis>,
+    project: ProjectReport,
 }
 
 pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
@@ -45,7 +47,8 @@ pub async fn run(arguments: Arguments, printer: Printer) -> Result<u8> {
         pyro_hosts::diagnose(&surroundings, Host::Codex, &expected, &codex),
         pyro_hosts::diagnose(&surroundings, Host::OpenCode, &expected, &opencode),
     )?;
-    let report = Report { hosts: <[Diagnosis; 3]>::from(hosts).into() };
+    let project = arguments.server.project().await?;
+    let report = Report { hosts: <[Diagnosis; 3]>::from(hosts).into(), project };
     printer.data(&report, text)?;
     Ok(u8::from(report.hosts.iter().any(|host| host.installed && host.status == Status::Drifted)))
 }
@@ -66,7 +69,9 @@ impl Arguments {
 }
 
 fn text(report: &Report) -> String {
-    report.hosts.iter().map(host_text).collect::<Vec<_>>().join("\n")
+    let hosts = report.hosts.iter().map(host_text);
+    let project = format!("project here: {}\n", visible(&report.project.describe()));
+    hosts.chain([project]).collect::<Vec<_>>().join("\n")
 }
 
 fn host_text(host: &Diagnosis) -> String {

@@ -5,6 +5,7 @@ use crate::human::shell_words;
 use crate::server_options::ServerOptions;
 use anyhow::Result;
 use clap::Parser;
+use pyro::{Project, ProjectReport, PyroError};
 use pyro_hosts::{Expected, HostError, Registration};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -48,6 +49,12 @@ impl Server {
         }
         let flags: Vec<_> = flags.iter().map(|flag| flag.to_string_lossy().into_owned()).collect();
         Ok(if flags.is_empty() { String::new() } else { format!(" {}", shell_words(&flags)) })
+    }
+
+    /// The project that the server would take when it was started here, and whether it is ready.
+    pub async fn project(&self) -> Result<ProjectReport> {
+        let project = Project::resolve(&self.options.project(), &std::env::current_dir()?).await;
+        Ok(project.map_err(PyroError::from)?.diagnose().await)
     }
 
     fn flags(&self) -> Result<Vec<OsString>> {
