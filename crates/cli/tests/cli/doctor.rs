@@ -96,11 +96,10 @@ fn a_host_is_probed_once_and_a_capability_is_what_was_seen() {
 #[test]
 fn the_project_of_the_working_directory_is_reported() {
     let home = SUITE.bare();
-    let [none, checkout] = ["none", "checkout"].map(|name| {
-        let directory = home.path().join(name);
-        std::fs::create_dir(&directory).unwrap();
-        directory.canonicalize().unwrap()
-    });
+    // Homes of tests are inside of a checkout: this one's.
+    let none = std::path::Path::new("/");
+    let checkout = home.path().canonicalize().unwrap().join("checkout");
+    std::fs::create_dir(&checkout).unwrap();
     let git = |arguments: &[&str]| {
         let mut git = std::process::Command::new("git");
         assert!(git.current_dir(&checkout).args(arguments).status().unwrap().success());
@@ -111,8 +110,8 @@ fn the_project_of_the_working_directory_is_reported() {
         doctor.wrapped_in(["env", "-C", directory.to_str().unwrap()]).run().expect(1)
     };
     let project = |directory| doctor(directory, &["--json"]).json()["project"].clone();
-    assert_eq!(project(&none)["kind"], "none");
-    assert_eq!(project(&none)["ready"], true);
+    assert_eq!(project(none)["kind"], "none");
+    assert_eq!(project(none)["ready"], true);
     let empty = project(&checkout);
     assert_eq!((&empty["kind"], &empty["ready"]), (&"project_path".into(), &false.into()));
     assert!(

@@ -28,7 +28,12 @@ impl Deref for OwnTemplates {
 impl OwnTemplates {
     /// With a template of the default shape.
     pub fn copied() -> Self {
-        Self { home: SUITE.with_own_templates(DEBIAN) }
+        let own = Self { home: SUITE.with_own_templates(DEBIAN) };
+        // Tests of other environments leave theirs in the shared cache.
+        for file in own.files().iter().filter(|file| !file.starts_with(DEFAULT_SHAPE)) {
+            fs::remove_file(own.templates().join(file)).unwrap();
+        }
+        own
     }
 
     /// With none.
