@@ -110,7 +110,7 @@ struct ResetArguments {
 fn rules(policy: NetworkPolicy, hosts: &[String]) -> Result<NetworkRules, Failure> {
     let pattern = |host: &String| {
         host.parse::<NamePattern>().map_err(|error| {
-            Failure::invalid(error.to_string(), "give names of hosts, such as pypi.org or *.debian.org")
+            Failure::invalid(error.to_string(), "give names of hosts, such as example.org or *.debian.org")
         })
     };
     Ok(NetworkRules { policy, allow_hosts: hosts.iter().map(pattern).collect::<Result<_, _>>()? })
