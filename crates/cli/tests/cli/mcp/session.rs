@@ -137,9 +137,10 @@ fn a_server_is_small_and_quick_to_say_what_it_offers() {
     let mut client = client(&home, &["--profile", "workspace-full"]);
     assert_eq!(client.tool_names().len(), 44);
     let status = std::fs::read_to_string(format!("/proc/{}/status", client.pid())).unwrap();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    let kib: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
-    assert!(kib < 20 << 10, "{kib} KiB");
+    // Its own memory: the rest is the program, which it shares with every other pyro.
+    let own = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    let kib: u64 = own.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(kib < 10 << 10, "{kib} KiB");
     assert!(client.close().success());
     assert!(home.processes().is_empty());
     home.expect_no_process_within(Duration::ZERO);
