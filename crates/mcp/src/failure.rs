@@ -6,6 +6,9 @@ use rmcp::ErrorData;
 use rmcp::handler::server::tool::IntoCallToolResult;
 use rmcp::model::{CallToolResponse, CallToolResult, ContentBlock};
 
+/// What stands before the hint, and before the log, in the text of a failure.
+const HINT: &str = "\nnext step: ";
+const LOG: &str = "\nend of the log:\n";
 /// Last lines of a log that are shown.
 const LOG_LINES: usize = 20;
 
@@ -29,15 +32,23 @@ impl Failure {
     pub(crate) fn text(&self) -> String {
         let mut text = format!("{}: {}", self.kind.code(), self.message);
         if let Some(hint) = &self.hint {
-            text.push_str("\nnext step: ");
+            text.push_str(HINT);
             text.push_str(hint);
         }
         if let Some(log) = &self.log {
-            text.push_str("\nend of the log:\n");
+            text.push_str(LOG);
             text.push_str(log);
         }
         text
     }
+}
+
+/// The text of a failure with another hint. What the cause and the log say, a guest may have said: they stay as they are.
+pub(crate) fn with_hint(text: &str, reworded: impl Fn(&str) -> String) -> String {
+    let Some((cause, rest)) = text.split_once(HINT) else { return text.to_owned() };
+    let end = rest.find(LOG).unwrap_or(rest.len());
+    let (hint, log) = rest.split_at(end);
+    format!("{cause}{HINT}{}{log}", reworded(hint))
 }
 
 impl IntoCallToolResult for Failure {
@@ -71,5 +82,23 @@ impl From<SecretError> for Failure {
 impl From<WorkspaceDiskError> for Failure {
     fn from(error: WorkspaceDiskError) -> Self {
         WorkspaceError::from(error).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_hint_is_reworded() {
+        let failure = |log: Option<&str>| Failure {
+            log: log.map(ToOwned::to_owned),
+            ..Failure::invalid("it said `--flag", "give --flag")
+        };
+        let reworded = |failure: &Failure| with_hint(&failure.text(), |_| "do it".to_owned());
+        assert_eq!(reworded(&failure(None)), "invalid_input: it said `--flag\nnext step: do it");
+        let logged = reworded(&failure(Some("run `--flag")));
+        assert_eq!(logged, "invalid_input: it said `--flag\nnext step: do it\nend of the log:\nrun `--flag");
+        assert_eq!(with_hint("--flag", |_| String::new()), "--flag");
     }
 }

@@ -1,6 +1,6 @@
 //! Progress notifications, for a client that asks for them.
 //!
-//! A call that takes its time is reported once a second at most: the present phase, and the seconds since the call began as
+//! A call that takes its time is reported five times a second at most: the present phase, and the seconds since the call began as
 //! the value that grows. Clients that give up on a silent call do not give up on this one.
 
 use pyro::Progress;

@@ -5,6 +5,7 @@
 
 use crate::Exposure;
 use crate::check::{check, nearest};
+use crate::failure::with_hint;
 use crate::guidance::purpose;
 use crate::hints::for_model;
 use crate::offer::{Defaults, Offer};
@@ -124,11 +125,13 @@ impl Server {
         {
             for block in &mut result.content {
                 if let ContentBlock::Text(text) = block {
-                    text.text = for_model(
-                        &text.text,
-                        |tool| self.offers(tool),
-                        |argument| self.offer.has_argument(argument),
-                    );
+                    text.text = with_hint(&text.text, |hint| {
+                        for_model(
+                            hint,
+                            |tool| self.offers(tool),
+                            |argument| self.offer.has_argument(argument),
+                        )
+                    });
                 }
             }
         }
