@@ -21,7 +21,7 @@ use cursor::{Cursor, bare};
 impl Patch {
     /// Reads a unified diff of one or several files, as `diff -u`, `git diff` or a language model writes it.
     ///
-    /// Paths lose the prefixes `a/` and `b/` (or git's mnemonic ones) where both sides have them, and `/workspace/`.
+    /// Paths lose the prefixes `a/` and `b/` (or git's mnemonic ones) where both sides have them, in either order, and `/workspace/`.
     /// A last line without newline is taken to have one; `\ No newline at end of file` says otherwise.
     ///
     /// Fails when the text is malformed, empty of changes or over the limit, when it asks for a rename, copy, mode

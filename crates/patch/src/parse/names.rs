@@ -42,10 +42,12 @@ pub(super) fn common<'a>(old: &'a [u8], new: &[u8]) -> Option<&'a [u8]> {
     if old == new {
         return Some(old);
     }
-    PREFIXES.iter().find_map(|(a, b)| {
+    let without = |a: &str, b: &str| {
         let old = old.strip_prefix(a.as_bytes())?;
         (new.strip_prefix(b.as_bytes())? == old).then_some(old)
-    })
+    };
+    // `git diff -R` swaps them.
+    PREFIXES.iter().find_map(|(a, b)| without(a, b).or_else(|| without(b, a)))
 }
 
 /// The name when the other side is /dev/null: what git's header `said`, if `name` is that with or without a prefix,
@@ -103,7 +105,8 @@ mod tests {
             ("a/x", "a/x", Some("a/x")),
             ("b/x", "b/x", Some("b/x")),
             ("a/a/x", "b/a/x", Some("a/x")),
-            ("b/x", "a/x", None),
+            ("b/x", "a/x", Some("x")),
+            ("b/x", "a/y", None),
             ("a/x", "x", None),
             ("a/x", "b/y", None),
             ("old/x", "new/x", None),
