@@ -1,5 +1,6 @@
 //! Environments: list, pull, inspect, prune.
 
+use crate::boxed;
 use crate::engine::blocking;
 use crate::{Pyro, PyroError};
 use pyro_images::build::Builder;
@@ -72,6 +73,7 @@ impl InstallState {
 
 impl Pyro {
     /// The catalog and what of it is installed.
+    #[boxed]
     pub async fn list_environments(&self) -> Result<EnvironmentList, PyroError> {
         let store = self.environment_store();
         blocking(move || {
@@ -84,6 +86,7 @@ impl Pyro {
 
     /// Installs an environment: fetches and builds it, unless it is installed and its image, hashed again, is whole.
     /// With packages pinned to a point in time it is built in any case.
+    #[boxed]
     pub async fn pull_environment(&self, name: &str) -> Result<EnvironmentInfo, PyroError> {
         let recipe = Recipe::find(name)?;
         let (store, pinned) = (self.environment_store(), self.settings.source.snapshot.is_some());
@@ -99,6 +102,7 @@ impl Pyro {
     }
 
     /// What is known about one environment; its image is hashed again.
+    #[boxed]
     pub async fn inspect_environment(&self, name: &str) -> Result<EnvironmentInfo, PyroError> {
         let recipe = Recipe::find(name)?;
         let store = self.environment_store();
@@ -118,6 +122,7 @@ impl Pyro {
 
     /// Removes what the catalog no longer names, stale versions and broken installs, and templates of what is not installed
     /// any more; says what it removed.
+    #[boxed]
     pub async fn prune_environments(&self) -> Result<Vec<Pruned>, PyroError> {
         let store = self.environment_store();
         let mut removed = blocking(move || Ok(store.prune()?)).await?;

@@ -159,6 +159,14 @@ impl PyroError {
         }
     }
 
+    /// The last lines of [`log`](Self::log), as many as are worth showing.
+    pub fn end_of_log(&self) -> Option<String> {
+        const LINES: usize = 20;
+        let log = self.log()?.trim_end();
+        let lines: Vec<&str> = log.lines().collect();
+        (!log.is_empty()).then(|| lines[lines.len().saturating_sub(LINES)..].join("\n"))
+    }
+
     fn inner(&self) -> Option<&dyn Diagnostic> {
         Some(match self {
             Self::Paths(source) => source,
@@ -221,9 +229,7 @@ impl Diagnostic for PyroError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NoCommand => {
-                Some("put the command after `--`, as in `pyro run debian:12 -- git --version`".to_owned())
-            }
+            Self::NoCommand => Some("name a program and its arguments, such as `git --version`".to_owned()),
             Self::Expired { .. } => Some("give it a longer --ttl-seconds".to_owned()),
             Self::CommandTooLong { .. } => Some("have the guest read long input from a file".to_owned()),
             Self::OutOfRange { .. } => Some("choose a value in that range".to_owned()),

@@ -57,6 +57,9 @@ pub use vm::{
     Timings, VmExec, VmId, VmState, VmStatus,
 };
 
+/// Boxes the future of a public operation. An `async fn` is compiled where it is awaited, with everything that it awaits in turn:
+/// in the command, in its tests and in every other program of its own. A boxed one is compiled here.
+use async_recursion::async_recursion as boxed;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{Mutex, OnceCell};

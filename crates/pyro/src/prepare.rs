@@ -1,5 +1,6 @@
 //! `prepare`: everything the daily loop needs is installed, made and proven, and the proof is on record.
 
+use crate::boxed;
 use crate::engine::blocking;
 use crate::network::NetworkRules;
 use crate::readiness::PLATFORM;
@@ -137,6 +138,7 @@ impl Pyro {
     ///
     /// Fails when something cannot be installed or proven; that a template cannot be made or used is reported, since
     /// machines then boot their kernel, with the same result.
+    #[boxed]
     pub async fn prepare_environment(&self, request: PrepareRequest) -> Result<Preparation, PyroError> {
         let shape = Shape::new(&request.environment, DEFAULT_VCPU_COUNT, DEFAULT_MEM_MIB, false)?;
         let recipe = shape.environment;

@@ -1,5 +1,6 @@
 //! What this host can do, as far as it was proven here.
 
+use crate::boxed;
 use crate::engine::blocking;
 use crate::environments::InstallState;
 use crate::network::NetworkPolicy;
@@ -121,6 +122,7 @@ pub struct Issue {
 impl Pyro {
     /// Reports on this host, one environment, and the project source of a server that is started in `cwd`. Downloads nothing; boots a guest where the bundle is installed and
     /// this host was not probed yet.
+    #[boxed]
     pub async fn readiness(
         &self,
         platform: Option<&str>,

@@ -1,5 +1,6 @@
 //! The runtime bundle: fetch, status, verify, remove.
 
+use crate::boxed;
 use crate::engine::blocking;
 use crate::{Pyro, PyroError};
 use pyro_runtime::Bundle;
@@ -62,6 +63,7 @@ pub struct BundleInfo {
 impl Pyro {
     /// Fetches or repairs the bundle after hashing what is there; builds it anew with `refresh`, or with packages pinned to
     /// a point in time.
+    #[boxed]
     pub async fn fetch_runtime(&self, refresh: bool) -> Result<RuntimeStatus, PyroError> {
         let settings = self.settings.clone();
         blocking(move || {
@@ -75,6 +77,7 @@ impl Pyro {
     }
 
     /// What is there, from sizes alone.
+    #[boxed]
     pub async fn runtime_status(&self) -> Result<RuntimeStatus, PyroError> {
         let dirs = self.dirs().clone();
         blocking(move || {
@@ -94,6 +97,7 @@ impl Pyro {
     }
 
     /// Hashes every file; fails naming each one that is missing, changed or additional, or when there is no bundle.
+    #[boxed]
     pub async fn verify_runtime(&self) -> Result<RuntimeStatus, PyroError> {
         let dirs = self.dirs().clone();
         blocking(move || match Bundle::status(&dirs)? {
@@ -113,6 +117,7 @@ impl Pyro {
     }
 
     /// Removes every bundle from the cache. Running machines keep what they have open.
+    #[boxed]
     pub async fn remove_runtime(&self) -> Result<(), PyroError> {
         let dirs = self.dirs().clone();
         blocking(move || Ok(Bundle::remove(&dirs)?)).await

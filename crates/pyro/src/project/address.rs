@@ -60,6 +60,9 @@ impl RepoUrl {
         if after.starts_with(':') {
             return bad("programs that fetch in their own way (`NAME::ADDRESS`) are not allowed");
         }
+        if !before.contains('@') && after.contains('@') {
+            return bad("only http and https URLs may have a password");
+        }
         let host = before.rsplit('@').next().unwrap_or_default();
         if host.is_empty() || host.starts_with('-') || after.is_empty() || after.starts_with('-') {
             return bad("it is neither a URL nor host:path");

@@ -7,11 +7,14 @@ use rustix::fs::stat;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub(super) use super::files::Tracked;
 
 /// Where Git keeps a checkout's repository, or says where that is.
 const DOT_GIT: &str = ".git";
+/// How long Git may take to say whether a directory is a checkout: it reads three small files.
+const LOOKING: Duration = Duration::from_secs(5);
 /// Most submodules that are listed, and how deep in each other.
 const MAX_SUBMODULES: usize = 1000;
 const MAX_DEPTH: usize = 16;
@@ -65,7 +68,8 @@ fn looks_like_root(directory: &Path) -> bool {
 
 /// Asks Git what is at `root`, an absolute path without links that looks like the root of a checkout.
 async fn look(root: &Path) -> Result<Found, ProjectError> {
-    let said = call("rev-parse", root).run(&["--is-bare-repository", "--show-toplevel"]).await?;
+    let said =
+        call("rev-parse", root).within(LOOKING).run(&["--is-bare-repository", "--show-toplevel"]).await?;
     let answer = said.output.strip_suffix(b"\n").unwrap_or(&said.output);
     if answer.starts_with(b"true") {
         return Ok(Found::Bare);

@@ -219,10 +219,11 @@ impl Diagnostic for ProjectError {
                  --project-path"
                     .to_owned()
             }
-            Self::TimedOut { .. } | Self::EmptyRepository { .. } => {
+            Self::TimedOut { command: "fetch", .. } | Self::EmptyRepository { .. } => {
                 "clone it yourself and use --project-path, or start with --no-project-source".to_owned()
             }
-            Self::Elsewhere { .. }
+            Self::TimedOut { .. }
+            | Self::Elsewhere { .. }
             | Self::UnsafeName { .. }
             | Self::TooManySubmodules { .. }
             | Self::TooMuch { .. }

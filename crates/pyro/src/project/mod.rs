@@ -28,6 +28,7 @@ pub use error::ProjectError;
 pub use report::{ProjectKind, ProjectReport, ProjectSkipped};
 pub(crate) use source::ProjectSource;
 
+use crate::boxed;
 use std::path::{Path, PathBuf};
 
 /// What the user said about the project source.
@@ -71,6 +72,7 @@ impl Project {
     /// Fails for options that contradict each other, an address or reference that cannot be one, and a path that is in no
     /// checkout. Whether the source can be read is for [`Self::diagnose`] to say: what was only detected must not keep a server
     /// from starting.
+    #[boxed]
     pub async fn resolve(options: &ProjectOptions, cwd: &Path) -> Result<Self, ProjectError> {
         let ProjectOptions { project_path, repo_url, repo_ref, no_project_source } = options;
         let given = [

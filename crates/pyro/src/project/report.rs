@@ -2,9 +2,12 @@
 
 use super::error::shown;
 use super::{Project, ProjectError, checkout, git};
+use crate::boxed;
 use pyro_protocol::error::{Diagnostic, chain};
 use serde::Serialize;
 use std::path::PathBuf;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// Most paths of a kind that a report names.
 const SHOWN_PATHS: usize = 20;
@@ -53,7 +56,7 @@ pub struct ProjectReport {
     pub tracked_files: Option<u64>,
     /// What of it would not get into a workspace.
     pub skipped: ProjectSkipped,
-    /// Why it is not ready.
+    /// Why it is not ready, or why nobody knows.
     pub problem: Option<String>,
     /// What to do about it.
     pub way_out: Option<String>,
@@ -90,6 +93,7 @@ impl Project {
 
     /// Whether a workspace can be created from it, and what would be left out. Lists a checkout; contacts no remote
     /// repository. Takes as long as `git` does, a minute at most for each call.
+    #[boxed]
     pub async fn diagnose(&self) -> ProjectReport {
         let mut report = ProjectReport::of(self);
         let found = match self {
@@ -124,6 +128,18 @@ impl Project {
             report.way_out = error.hint();
         }
         report
+    }
+
+    /// The same, within a time that somebody waits. A checkout that takes longer to list, because it is large or its file system
+    /// slow, may still be ready: the report says that nobody knows.
+    #[boxed]
+    pub async fn diagnose_within(&self, patience: Duration) -> ProjectReport {
+        if let Ok(report) = timeout(patience, self.diagnose()).await {
+            return report;
+        }
+        let problem = format!("it could not be listed within {} s", patience.as_secs());
+        let way_out = Some("see what `pyro doctor` says of it".to_owned());
+        ProjectReport { problem: Some(problem), way_out, ..ProjectReport::of(self) }
     }
 }
 
@@ -165,7 +181,7 @@ impl ProjectReport {
             ProjectKind::ProjectPath => {
                 let found = if self.detected { "found around the working directory" } else { "as named" };
                 let root = path.as_deref().unwrap_or_default().escape_debug();
-                format!("Git-tracked files of {root} ({found})")
+                format!("Git-tracked files of `{root}` ({found})")
             }
             ProjectKind::RepoUrl => {
                 let at = reference.as_deref().map(|reference| format!(" at {reference}")).unwrap_or_default();
@@ -177,8 +193,9 @@ impl ProjectReport {
             Some(1) => format!(", 1 file{}", self.skipped.describe()),
             Some(count) => format!(", {count} files{}", self.skipped.describe()),
         };
+        let state = if self.ready { "it may not be ready" } else { "not ready" };
         let problem =
-            self.problem.as_deref().map(|problem| format!("; not ready: {problem}")).unwrap_or_default();
+            self.problem.as_deref().map(|problem| format!("; {state}: {problem}")).unwrap_or_default();
         let way_out = self.way_out.as_deref().map(|way_out| format!("; {way_out}")).unwrap_or_default();
         [what, files, problem, way_out].concat()
     }

@@ -239,7 +239,7 @@ impl Record {
         }
         let time = milliseconds(now());
         store.execute(
-            "UPDATE workspaces SET state = 'stopped', stop_reason = 'it was reset, and its guest did not come up', \
+            "UPDATE workspaces SET state = 'stopped', stop_reason = 'it was reset, and no guest was started after that', \
              pending_reset = '', reset_count = reset_count + 1, last_reset_at = ?2, last_activity_at = ?2 WHERE id = ?1",
             params![id.as_str(), time],
         )?;

@@ -20,6 +20,7 @@ pub(crate) use key::TemplateKey;
 pub(crate) use store::{Template, TemplateStore};
 pub(crate) use unusable::Unusable;
 
+use crate::boxed;
 use crate::engine::blocking;
 use crate::vm::Shape;
 use crate::{Pyro, PyroError};
@@ -74,6 +75,7 @@ impl Pyro {
 
     /// Makes the template for machines of this shape, unless there is one or another process is making it. For the process
     /// that does it after a cold start; `prepare_environment` is for everybody else.
+    #[boxed]
     pub async fn build_template(
         &self,
         environment: &str,

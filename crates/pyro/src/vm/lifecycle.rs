@@ -12,6 +12,7 @@ use super::output::OutputMode;
 use super::run::{RanOn, Spans, check_command, execute, limited};
 use super::start::{MachinePlan, Running, Shape};
 use super::{RunRequest, RunResult, VmId, seconds};
+use crate::boxed;
 use crate::network::{
     NamePattern, NetCounters, NetworkInterface, NetworkPolicy, NetworkRules, RefusedDestination,
     RunningNetwork,
@@ -152,6 +153,7 @@ impl Drop for Vm {
 
 impl Pyro {
     /// Creates a machine: its id, files and time to live. Nothing runs yet.
+    #[boxed]
     pub async fn create_vm(&self, request: CreateVm) -> Result<VmStatus, PyroError> {
         let CreateVm { environment, vcpu_count, mem_mib, ttl_seconds, network, allow_host_compat } = request;
         network.check()?;
@@ -169,6 +171,7 @@ impl Pyro {
     }
 
     /// Boots a created machine.
+    #[boxed]
     pub async fn start_vm(&self, id: &VmId) -> Result<VmStatus, PyroError> {
         let vm = self.vm(id).await?;
         let mut life = vm.life.lock().await;
@@ -189,6 +192,7 @@ impl Pyro {
     }
 
     /// Runs one command in a started machine, which is then gone.
+    #[boxed]
     pub async fn exec_vm(&self, id: &VmId, exec: VmExec, output: OutputMode) -> Result<RunResult, PyroError> {
         check_command(&exec.command)?;
         let timeout = seconds("timeout_seconds", exec.timeout_seconds)?;
@@ -226,6 +230,7 @@ impl Pyro {
     }
 
     /// Ends a started machine at once, without running anything.
+    #[boxed]
     pub async fn stop_vm(&self, id: &VmId) -> Result<VmStatus, PyroError> {
         let vm = self.vm(id).await?;
         let mut life = vm.life.lock().await;
@@ -238,6 +243,7 @@ impl Pyro {
     }
 
     /// Removes a machine and all its files, whatever state it is in.
+    #[boxed]
     pub async fn delete_vm(&self, id: &VmId) -> Result<(), PyroError> {
         let removed = self.vms.lock().await.remove(id);
         let vm = removed.ok_or_else(|| PyroError::UnknownVm { id: id.clone() })?;
@@ -249,6 +255,7 @@ impl Pyro {
     }
 
     /// A machine, as it stands.
+    #[boxed]
     pub async fn status_vm(&self, id: &VmId) -> Result<VmStatus, PyroError> {
         let vm = self.vm(id).await?;
         let life = vm.life.lock().await;
@@ -256,6 +263,7 @@ impl Pyro {
     }
 
     /// How a machine is connected.
+    #[boxed]
     pub async fn network_info_vm(&self, id: &VmId) -> Result<NetworkInfo, PyroError> {
         let vm = self.vm(id).await?;
         let life = vm.life.lock().await;
@@ -271,6 +279,7 @@ impl Pyro {
     }
 
     /// Removes machines whose time to live has passed and that are still there.
+    #[boxed]
     pub async fn reap_expired(&self) -> Result<Reaped, PyroError> {
         let now = Timestamp::now();
         let vms = self.vms.lock().await;

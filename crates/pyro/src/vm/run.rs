@@ -5,6 +5,7 @@ use super::start::{MachinePlan, Prepared, Running, Shape, StartKind, StartTiming
 use super::{
     DEFAULT_MEM_MIB, DEFAULT_TIMEOUT_SECONDS, DEFAULT_TTL_SECONDS, DEFAULT_VCPU_COUNT, VmId, seconds,
 };
+use crate::boxed;
 use crate::network::{NetworkPolicy, NetworkRules, RefusedDestination};
 use crate::template::Unusable;
 use crate::{Pyro, PyroError};
@@ -145,6 +146,7 @@ impl Pyro {
     ///
     /// Fails when the request is invalid, or no guest can run and `allow_host_compat` is not set; a command that fails,
     /// is not found, or times out is a result.
+    #[boxed]
     pub async fn run_in_vm(&self, request: RunRequest, output: OutputMode) -> Result<RunResult, PyroError> {
         let begun = Instant::now();
         check_command(&request.command)?;

@@ -4,6 +4,7 @@ use super::VmId;
 use super::output::{MAX_CAPTURED_BYTES, OutputMode};
 use super::run::{execute, limited};
 use super::start::{MachinePlan, Prepared, Running, Shape, StartKind};
+use crate::boxed;
 use crate::network::{NetworkRules, RefusedDestination};
 use crate::private_directory::PrivateDirectory;
 use crate::{Pyro, PyroError};
@@ -27,6 +28,7 @@ pub struct Throwaway {
 
 impl Throwaway {
     /// Creates and starts a machine, from its template where there is one.
+    #[boxed]
     pub async fn create(
         pyro: &Pyro,
         environment: &str,
@@ -52,6 +54,7 @@ impl Throwaway {
     }
 
     /// Runs a command and returns its exit code and standard output.
+    #[boxed]
     pub async fn exec(&self, command: &[&str]) -> Result<(u8, String), PyroError> {
         let argv = command.iter().map(|word| word.as_bytes().to_vec()).collect();
         let request = limited(argv, COMMAND_LIMIT);
@@ -60,6 +63,7 @@ impl Throwaway {
     }
 
     /// Replaces the whole machine by a new one with an empty disk.
+    #[boxed]
     pub async fn reset(&mut self) -> Result<(), PyroError> {
         self.running.machine.kill().await;
         let plan = MachinePlan::throwaway(&self.id, &self.directory).connected(&self.network);
@@ -68,6 +72,7 @@ impl Throwaway {
     }
 
     /// Ends the machine and removes its files.
+    #[boxed]
     pub async fn delete(self) {
         self.running.end().await;
     }
@@ -99,6 +104,7 @@ impl Throwaway {
 
     /// What no start can beat: the time to start the VMM, restore the template, and have the agent answer one ping. `None`
     /// where there is no template.
+    #[boxed]
     pub async fn floor(
         pyro: &Pyro,
         environment: &str,

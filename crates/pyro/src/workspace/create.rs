@@ -12,6 +12,7 @@ use super::{
     DEFAULT_WORKSPACE_TTL_SECONDS, NewSecret, SecretError, SecretInfo, SecretValues, Seed, SeedMode,
     SnapshotName, WorkspaceDirectory, WorkspaceError, WorkspaceId, WorkspaceStatus,
 };
+use crate::boxed;
 use crate::engine::{blocking, on_thread};
 use crate::network::NetworkRules;
 use crate::project::{Project, ProjectClone, ProjectKind, ProjectSource};
@@ -122,6 +123,7 @@ impl Chosen {
 
 impl Pyro {
     /// Creates a workspace, fills it, and starts its guest.
+    #[boxed]
     pub async fn create_workspace(&self, request: CreateWorkspace) -> Result<WorkspaceStatus, PyroError> {
         let (ttl, chosen, secrets) = request.check().await?;
         let CreateWorkspace { environment, vcpu_count, mem_mib, allow_host_compat, .. } = request;

@@ -8,6 +8,7 @@
 
 use super::names::absolute;
 use super::{ArtifactType, MAX_TEXT_BYTES, Redaction, WorkspaceId};
+use crate::boxed;
 use crate::engine::blocking;
 use crate::{Pyro, PyroError};
 use pyro_patch::{FileMode, FileText, PatchPath, is_text, render};
@@ -91,6 +92,7 @@ pub struct DiffEntry {
 
 impl Pyro {
     /// Compares `/workspace` with what it was at its creation.
+    #[boxed]
     pub async fn diff_workspace(&self, id: &WorkspaceId) -> Result<WorkspaceDiff, PyroError> {
         let session = self.session(id, "a diff").await?;
         session.record.require_guest("a diff")?;

@@ -5,6 +5,7 @@
 
 use super::access::Session;
 use super::{SecretEnv, WorkspaceId};
+use crate::boxed;
 use crate::engine::blocking;
 use crate::store::{CommandKey, CommandOutcome, NewCommand, Store};
 use crate::vm::{
@@ -86,6 +87,7 @@ impl Pyro {
     ///
     /// Fails when the request is invalid, or the workspace does not run; a command that fails, is not found, or times out is
     /// a result.
+    #[boxed]
     pub async fn exec_workspace(
         &self,
         id: &WorkspaceId,

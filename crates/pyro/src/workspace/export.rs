@@ -2,6 +2,7 @@
 
 use super::stream::export;
 use super::{WorkspaceError, WorkspaceId, WorkspacePath};
+use crate::boxed;
 use crate::engine::blocking;
 use crate::store::Event;
 use crate::{Pyro, PyroError};
@@ -39,6 +40,7 @@ pub struct WorkspaceExport {
 impl Pyro {
     /// Exports one file or directory. The host's path appears whole or not at all; links stay links, and one that leads out of
     /// what is exported fails the export. Files have marks in the place of secrets.
+    #[boxed]
     pub async fn export_workspace(
         &self,
         id: &WorkspaceId,

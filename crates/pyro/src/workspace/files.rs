@@ -5,6 +5,7 @@
 
 use super::names::absolute;
 use super::{MAX_TEXT_BYTES, WorkspaceError, WorkspaceId, WorkspacePath};
+use crate::boxed;
 use crate::store::Event;
 use crate::{Pyro, PyroError};
 use pyro_vmm::guest::FileKind;
@@ -115,6 +116,7 @@ pub struct WorkspaceFileWritten {
 
 impl Pyro {
     /// Lists a directory of the workspace, or one file.
+    #[boxed]
     pub async fn list_workspace_files(
         &self,
         id: &WorkspaceId,
@@ -149,6 +151,7 @@ impl Pyro {
 
     /// Reads a text file, up to `max_bytes` (1 to [`MAX_TEXT_BYTES`]), with marks in the place of secrets. Fails when it is no regular
     /// file, or no UTF-8.
+    #[boxed]
     pub async fn read_workspace_file(
         &self,
         id: &WorkspaceId,
@@ -184,6 +187,7 @@ impl Pyro {
     }
 
     /// Writes a text of at most [`MAX_TEXT_BYTES`] as a file, which takes the place of the old one at once and keeps its mode.
+    #[boxed]
     pub async fn write_workspace_file(
         &self,
         id: &WorkspaceId,

@@ -3,6 +3,7 @@
 use super::access::{Turn, wrong_state};
 use super::supervisor::{self, Starting};
 use super::{WorkspaceId, WorkspaceStatus};
+use crate::boxed;
 use crate::store::{Record, Started, WorkspaceState};
 use crate::vm::Shape;
 use crate::{Pyro, PyroError};
@@ -22,6 +23,7 @@ pub struct WorkspaceDeleted {
 
 impl Pyro {
     /// Starts a stopped workspace from its disk. One that runs is left as it is.
+    #[boxed]
     pub async fn start_workspace(&self, id: &WorkspaceId) -> Result<WorkspaceStatus, PyroError> {
         let turn = self.turn(id).await?;
         turn.record.require_guest("starting again")?;
@@ -37,6 +39,7 @@ impl Pyro {
     }
 
     /// Stops a running workspace: its processes end, its file systems are flushed, its disk stays.
+    #[boxed]
     pub async fn stop_workspace(&self, id: &WorkspaceId) -> Result<WorkspaceStatus, PyroError> {
         let turn = self.turn(id).await?;
         turn.record.require_guest("stopping")?;
@@ -57,6 +60,7 @@ impl Pyro {
     }
 
     /// Removes a workspace with everything it has, in whatever state it is.
+    #[boxed]
     pub async fn delete_workspace(&self, id: &WorkspaceId) -> Result<WorkspaceDeleted, PyroError> {
         let turn = self.turn(id).await?;
         // From here on it does not exist for anyone, whatever happens to this process.

@@ -1,6 +1,7 @@
 //! All workspaces at a glance. No guest is asked: one that is stuck holds up nobody here.
 
 use super::{PublishedPort, WorkspaceId};
+use crate::boxed;
 use crate::store::{Record, ServiceCounts, ServiceRow, WorkspaceState};
 use crate::{Pyro, PyroError};
 use jiff::Timestamp;
@@ -50,6 +51,7 @@ pub struct WorkspaceListEntry {
 
 impl Pyro {
     /// All workspaces. What has expired is removed on the way, and what a crash left behind is set right.
+    #[boxed]
     pub async fn list_workspaces(&self) -> Result<WorkspaceList, PyroError> {
         let records = self.sweep().await?;
         let present = records

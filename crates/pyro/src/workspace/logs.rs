@@ -2,6 +2,7 @@
 
 use super::WorkspaceId;
 use super::exec::is_alive;
+use crate::boxed;
 use crate::store::CommandEntry;
 use crate::{Pyro, PyroError};
 use jiff::Timestamp;
@@ -69,6 +70,7 @@ pub struct LogEntry {
 
 impl Pyro {
     /// The commands that were run in a workspace since its last reset, with their outputs.
+    #[boxed]
     pub async fn logs_workspace(&self, id: &WorkspaceId) -> Result<WorkspaceLogs, PyroError> {
         self.workspace(id).await?;
         let logged = id.clone();

@@ -1,6 +1,7 @@
 //! The network of a workspace: what its guest may reach, what it has reached, and what it was refused.
 
 use super::{WorkspaceId, supervisor};
+use crate::boxed;
 use crate::network::{
     NamePattern, NetCounters, NetEvent, NetworkInterface, NetworkPolicy, RefusedDestination, refused,
 };
@@ -32,6 +33,7 @@ pub struct WorkspaceNetwork {
 
 impl Pyro {
     /// What a workspace's network is and did.
+    #[boxed]
     pub async fn network_workspace(&self, id: &WorkspaceId) -> Result<WorkspaceNetwork, PyroError> {
         let record = self.workspace(id).await?;
         let now = self.network_now(&record).await;

@@ -6,6 +6,7 @@
 use super::access::Session;
 use super::names::absolute;
 use super::{MAX_TEXT_BYTES, WorkspaceError, WorkspaceId};
+use crate::boxed;
 use crate::store::Event;
 use crate::{Pyro, PyroError};
 use pyro_patch::{FilePatch, Kind, Patch};
@@ -47,6 +48,7 @@ pub struct WorkspacePatched {
 
 impl Pyro {
     /// Applies a unified diff of at most [`MAX_TEXT_BYTES`] to the workspace.
+    #[boxed]
     pub async fn apply_workspace_patch(
         &self,
         id: &WorkspaceId,

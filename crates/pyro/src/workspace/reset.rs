@@ -7,6 +7,7 @@
 
 use super::supervisor;
 use super::{SnapshotName, WorkspaceId, WorkspaceStatus};
+use crate::boxed;
 use crate::engine::blocking;
 use crate::store::Record;
 use crate::vm::milliseconds;
@@ -39,6 +40,7 @@ pub struct WorkspaceResetResult {
 impl Pyro {
     /// Recreates the whole sandbox from a snapshot, whatever was done to it, running or stopped. Processes, journal and every
     /// file outside the snapshot are gone; id, name, labels, snapshots and baseline stay.
+    #[boxed]
     pub async fn reset_workspace(
         &self,
         id: &WorkspaceId,

@@ -5,6 +5,7 @@
 
 use super::access::Turn;
 use super::{SnapshotName, WorkspaceError, WorkspaceId};
+use crate::boxed;
 use crate::engine::blocking;
 use crate::store::{Event, SnapshotRow, WorkspaceState};
 use crate::{Pyro, PyroError};
@@ -72,6 +73,7 @@ pub struct SnapshotDeleted {
 
 impl Pyro {
     /// Takes a snapshot of the whole disk of a workspace, running or stopped.
+    #[boxed]
     pub async fn create_snapshot(
         &self,
         id: &WorkspaceId,
@@ -104,6 +106,7 @@ impl Pyro {
     }
 
     /// The snapshots of a workspace, `baseline` first.
+    #[boxed]
     pub async fn list_snapshots(&self, id: &WorkspaceId) -> Result<SnapshotList, PyroError> {
         let record = self.workspace(id).await?;
         let listed = id.clone();
@@ -127,6 +130,7 @@ impl Pyro {
     }
 
     /// Deletes a named snapshot.
+    #[boxed]
     pub async fn delete_snapshot(
         &self,
         id: &WorkspaceId,

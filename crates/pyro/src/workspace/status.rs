@@ -1,6 +1,7 @@
 //! A workspace, as it stands.
 
 use super::{PublishedPort, SecretInfo, SnapshotName, WorkspaceError, WorkspaceId, supervisor};
+use crate::boxed;
 use crate::network::{NamePattern, NetworkPolicy, RefusedDestination};
 use crate::store::{CommandEntry, Record, ServiceCounts, SnapshotRow, WorkspaceState};
 use crate::vm::StartKind;
@@ -141,6 +142,7 @@ impl Seed {
 
 impl Pyro {
     /// A workspace, as it stands. Its guest is asked whether it is there, for two seconds at most.
+    #[boxed]
     pub async fn status_workspace(&self, id: &WorkspaceId) -> Result<WorkspaceStatus, PyroError> {
         let record = match self.workspace(id).await {
             // It can be looked at while it is being made.

@@ -3,6 +3,7 @@
 use super::diff::DiffSummary;
 use super::logs::{CommandState, LogEntry, log_entry};
 use super::{WorkspaceId, WorkspaceStatus};
+use crate::boxed;
 use crate::network::{NetworkPolicy, RefusedDestination};
 use crate::store::{CommandEntry, Event, WorkspaceState};
 use crate::{Pyro, PyroError};
@@ -179,6 +180,7 @@ pub struct SummarySnapshots {
 
 impl Pyro {
     /// What happened in a workspace since its last reset.
+    #[boxed]
     pub async fn summarize_workspace(&self, id: &WorkspaceId) -> Result<WorkspaceSummary, PyroError> {
         let status = self.status_workspace(id).await?;
         let read = id.clone();

@@ -2,6 +2,7 @@
 
 use super::stream::import;
 use super::{WorkspaceError, WorkspaceId, WorkspacePath};
+use crate::boxed;
 use crate::engine::blocking;
 use crate::store::Event;
 use crate::{Pyro, PyroError};
@@ -36,6 +37,7 @@ pub struct WorkspaceSync {
 
 impl Pyro {
     /// Imports a directory or archive into a running workspace. Files of the same names are replaced, others stay.
+    #[boxed]
     pub async fn push_workspace_sync(
         &self,
         id: &WorkspaceId,

@@ -2,6 +2,7 @@
 
 use super::names::{check_labels, check_name};
 use super::{WorkspaceError, WorkspaceId, WorkspaceStatus};
+use crate::boxed;
 use crate::store::Record;
 use crate::{Pyro, PyroError};
 use std::collections::BTreeMap;
@@ -39,6 +40,7 @@ impl WorkspaceUpdate {
 
 impl Pyro {
     /// Changes name and labels, in whatever state the workspace is.
+    #[boxed]
     pub async fn update_workspace(
         &self,
         id: &WorkspaceId,

@@ -4,6 +4,7 @@
 //! it is whole its file has no name, where the host's file system can do that: a process that is killed leaves nothing.
 
 use super::{DiskPath, WorkspaceDiskError};
+use crate::boxed;
 use crate::engine::blocking;
 use crate::store::Event;
 use crate::workspace::{Redaction, WorkspaceError, WorkspaceId};
@@ -49,6 +50,7 @@ impl Pyro {
     /// file system. The file appears whole or not at all. Contents, targets of links and values of attributes have marks in the
     /// place of secrets; names are as they are. Fails when there is something at `output`, and as
     /// [`Pyro::list_workspace_disk`].
+    #[boxed]
     pub async fn export_workspace_disk(
         &self,
         id: &WorkspaceId,

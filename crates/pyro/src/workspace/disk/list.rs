@@ -1,6 +1,7 @@
 //! Listing what is on a disk.
 
 use super::DiskPath;
+use crate::boxed;
 use crate::workspace::files::MAX_LISTED;
 use crate::workspace::{ArtifactType, FileListEntry, WorkspaceFileList, WorkspaceId};
 use crate::{Pyro, PyroError};
@@ -14,6 +15,7 @@ impl Pyro {
     /// Lists a directory of the root of a stopped workspace, or one file, without a guest. Links on the way are followed as in the
     /// guest, never out of its root; a link at the end is listed itself. `/dev`, `/proc`, `/run` and `/sys` are empty. Fails when
     /// the workspace is not stopped, has no guest, or its file system is damaged.
+    #[boxed]
     pub async fn list_workspace_disk(
         &self,
         id: &WorkspaceId,

@@ -2,6 +2,7 @@
 
 use super::list::LIMIT;
 use super::{DiskPath, WorkspaceDiskError};
+use crate::boxed;
 use crate::workspace::files::text;
 use crate::workspace::{MAX_TEXT_BYTES, WorkspaceError, WorkspaceFile, WorkspaceId};
 use crate::{Pyro, PyroError};
@@ -14,6 +15,7 @@ impl Pyro {
     /// Reads a text file in the root of a stopped workspace, up to `max_bytes` (1 to [`MAX_TEXT_BYTES`]), without a guest, and
     /// with marks in the place of secrets. Links are followed as in the guest, never out of its root. Fails when it is no regular
     /// file, or no UTF-8, and as [`Pyro::list_workspace_disk`].
+    #[boxed]
     pub async fn read_workspace_disk(
         &self,
         id: &WorkspaceId,

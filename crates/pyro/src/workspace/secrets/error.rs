@@ -106,11 +106,13 @@ impl Diagnostic for SecretError {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::MalformedName => "give secrets as NAME=VALUE or NAME=PATH".to_owned(),
-            Self::MalformedVariable { secret } => format!("say `{secret}=VARIABLE`, or `{secret}` alone"),
+            Self::MalformedName => "give each a name, and its value or the file that has it".to_owned(),
+            Self::MalformedVariable { secret } => {
+                format!("name a variable as shells do, or leave it away: it is `{secret}` then")
+            }
             Self::Duplicate { .. } | Self::DuplicateVariable { .. } => "take one of them away".to_owned(),
             Self::Unknown { existing, .. } if existing.is_empty() => {
-                "it has none; give a new workspace some with --secret-file".to_owned()
+                "it has none; they are given when a workspace is created".to_owned()
             }
             Self::Unknown { existing, .. } => format!("choose one of: {}", existing.join(", ")),
             Self::Unreadable { .. } | Self::NoFile { .. } => "name a file that you can read".to_owned(),

@@ -15,6 +15,7 @@ use super::access::Session;
 use super::names::shortened;
 use super::shells::{cwd_in, within};
 use super::{SecretEnv, WorkspaceError, WorkspaceId, WorkspacePath};
+use crate::boxed;
 use crate::store::{Record, ServiceCounts, ServiceDefinition, ServiceRow, WorkspaceState};
 use crate::{Pyro, PyroError};
 use info::state_name;
@@ -83,6 +84,7 @@ impl StartService {
 impl Pyro {
     /// Starts a service, and waits until it is ready. Fails when it ends before, or is not ready in time, with the end of its log;
     /// a service that is not ready in time is ended. What it publishes is bound before it is started, and gone with it.
+    #[boxed]
     pub async fn start_service(
         &self,
         id: &WorkspaceId,
@@ -192,6 +194,7 @@ impl Pyro {
     }
 
     /// The services of a workspace that were started since it was reset, also when it is stopped.
+    #[boxed]
     pub async fn list_services(&self, id: &WorkspaceId) -> Result<ServiceList, PyroError> {
         let record = self.workspace(id).await?;
         let services = match self.services_of(&record, PATIENCE).await {
@@ -283,6 +286,7 @@ impl Pyro {
     }
 
     /// One service.
+    #[boxed]
     pub async fn status_service(&self, id: &WorkspaceId, name: &str) -> Result<ServiceInfo, PyroError> {
         let services = self.list_services(id).await?.services;
         let existing = services.iter().map(|service| service.service_name.clone()).collect();
@@ -292,6 +296,7 @@ impl Pyro {
     }
 
     /// The end of what a service has printed: so many lines of each output, or everything that is kept.
+    #[boxed]
     pub async fn logs_service(
         &self,
         id: &WorkspaceId,
@@ -318,6 +323,7 @@ impl Pyro {
     }
 
     /// Ends a service: TERM to its process group, KILL for what is left after 5 s.
+    #[boxed]
     pub async fn stop_service(&self, id: &WorkspaceId, name: &str) -> Result<ServiceInfo, PyroError> {
         let session = self.session(id, "stopping a service").await?;
         let state = match session.guest.stop_service(name, STOP_GRACE).await {

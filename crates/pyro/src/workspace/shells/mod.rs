@@ -9,6 +9,7 @@ pub use info::{OpenShell, ReadShell, ShellDone, ShellId, ShellInfo, ShellList, S
 
 use super::access::Session;
 use super::{WorkspaceError, WorkspaceId, WorkspacePath};
+use crate::boxed;
 use crate::store::Record;
 use crate::{Pyro, PyroError};
 use pyro_protocol::limits::{MAX_SHELLS, MAX_TERMINAL_SIZE};
@@ -34,6 +35,7 @@ const IDLE_LIMIT: Duration = Duration::from_mins(1);
 
 impl Pyro {
     /// Opens a shell at a terminal of its own.
+    #[boxed]
     pub async fn open_shell(&self, id: &WorkspaceId, request: OpenShell) -> Result<ShellInfo, PyroError> {
         let size = size(request.cols, request.rows)?;
         let session = self.session(id, "opening a shell").await?;
@@ -56,6 +58,7 @@ impl Pyro {
     }
 
     /// The shells of a workspace, those that have ended and were not closed included.
+    #[boxed]
     pub async fn list_shells(&self, id: &WorkspaceId) -> Result<ShellList, PyroError> {
         let session = self.session(id, "listing shells").await?;
         let listed = match session.guest.list_shells().await {
@@ -67,6 +70,7 @@ impl Pyro {
     }
 
     /// Reads what a shell has printed.
+    #[boxed]
     pub async fn read_shell(
         &self,
         id: &WorkspaceId,
@@ -111,6 +115,7 @@ impl Pyro {
 
     /// What a shell has printed from `cursor` on, as it was printed; waits for at most `limit` until there is something, or the
     /// shell has ended. For terminals that show it.
+    #[boxed]
     pub async fn follow_shell(
         &self,
         id: &WorkspaceId,
@@ -140,6 +145,7 @@ impl Pyro {
     }
 
     /// Types into a shell. Fails when it has ended, and when nothing in it reads for 10 s.
+    #[boxed]
     pub async fn write_shell(
         &self,
         id: &WorkspaceId,
@@ -159,6 +165,7 @@ impl Pyro {
     }
 
     /// Signals what is in the foreground of a shell.
+    #[boxed]
     pub async fn signal_shell(
         &self,
         id: &WorkspaceId,
@@ -174,6 +181,7 @@ impl Pyro {
     }
 
     /// Gives the terminal of a shell another size.
+    #[boxed]
     pub async fn resize_shell(
         &self,
         id: &WorkspaceId,
@@ -190,6 +198,7 @@ impl Pyro {
     }
 
     /// Ends a shell with everything that it has started, and forgets it.
+    #[boxed]
     pub async fn close_shell(&self, id: &WorkspaceId, shell: &ShellId) -> Result<ShellInfo, PyroError> {
         let session = self.session(id, "closing a shell").await?;
         let state = match session.guest.close_shell(&shell.0).await {

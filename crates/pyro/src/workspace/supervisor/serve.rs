@@ -5,6 +5,7 @@ use super::network::{Flush, record as record_network};
 use super::publish::Publisher;
 use super::relay::{listen, relay};
 use super::{Control, ControlAnswer, Order, Report};
+use crate::boxed;
 use crate::engine::blocking;
 use crate::network::{EVENT_QUEUE, NetEvent, NetworkPlan};
 use crate::store::{Record, Started, WorkspaceState};
@@ -50,6 +51,7 @@ const EXPIRY_RETRY: Duration = Duration::from_secs(5);
 
 /// Supervises one workspace, as whoever is at the other end of standard input says, until it is ended or its time is up.
 /// For the hidden command `pyro supervise`; needs a process of its own.
+#[boxed]
 pub async fn supervise() -> Result<(), PyroError> {
     let failed = |source| WorkspaceError::Supervisor { action: "started", source };
     let (mut reader, writer) = standard_input().map_err(failed)?;
