@@ -2,7 +2,11 @@
 
 use crate::diagnose::judge;
 use crate::entry::{Change, Entry, Place};
-use crate::{Expected, Host, HostError, Registration, Status, Surroundings, claude_code, codex, opencode};
+use crate::uninterrupted::uninterrupted;
+
+use crate::{
+    Expected, Host, HostError, Registration, Status, Surroundings, claude_code, codex, opencode, words,
+};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -14,8 +18,10 @@ pub struct Connected {
     /// Whether anything was changed: the entry may have been there already.
     pub changed: bool,
     /// What is registered.
+    #[serde(serialize_with = "words::serialize")]
     pub command: Vec<String>,
     /// What was registered before, where that was a command.
+    #[serde(serialize_with = "words::serialize_some")]
     pub replaced: Option<Vec<String>>,
     /// The host's configuration file.
     pub config_path: PathBuf,
@@ -52,7 +58,10 @@ pub async fn connect(
     if before.is_some_and(|entry| entry.is(&words) && matches!(entry.place, Place::User(_))) {
         return Ok(connected);
     }
-    let change = register(surroundings, host, &words).await?;
+    let (own, new) = (surroundings.clone(), words.clone());
+    let change = uninterrupted(async move { register(&own, host, &new).await })
+        .await
+        .map_err(|source| HostError::Unwritable { path: connected.config_path.clone(), source })??;
     connected.changed = true;
     connected.replaced = replaced;
     connected.backup_path = change.backup;

@@ -1,7 +1,7 @@
 //! What a host has registered, against what it should have.
 
 use crate::entry::{Entry, Place};
-use crate::{Expected, Host, HostError, Surroundings, connect};
+use crate::{Expected, Host, HostError, Surroundings, connect, words};
 use pyro_protocol::error::chain;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -50,8 +50,10 @@ pub struct Diagnosis {
     /// The file with the entry in force, or that should have it.
     pub config_path: Option<PathBuf>,
     /// The command that is registered.
+    #[serde(serialize_with = "words::serialize_some")]
     pub registered: Option<Vec<String>>,
     /// The command that a repair would register.
+    #[serde(serialize_with = "words::serialize")]
     pub expected: Vec<String>,
     /// What to run, or to do, about it.
     pub repair: Option<String>,

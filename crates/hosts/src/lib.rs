@@ -29,6 +29,8 @@ mod registration;
 mod render;
 mod surroundings;
 mod toml;
+mod uninterrupted;
+mod words;
 
 pub use connect::{Connected, connect, repair};
 pub use diagnose::{Diagnosis, Status, diagnose};
@@ -37,3 +39,4 @@ pub use host::{Host, UnknownHost};
 pub use registration::{Expected, Registration, SERVER_NAME};
 pub use render::{Written, render, write};
 pub use surroundings::Surroundings;
+pub use words::without_passwords;

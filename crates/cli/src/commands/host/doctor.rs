@@ -5,7 +5,7 @@ use crate::human::{shell_words, visible};
 use crate::printer::Printer;
 use anyhow::Result;
 use pyro::ProjectReport;
-use pyro_hosts::{Diagnosis, Host, Status, Surroundings};
+use pyro_hosts::{Diagnosis, Host, Status, Surroundings, without_passwords};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -83,10 +83,10 @@ fn host_text(host: &Diagnosis) -> String {
         lines.push(format!("  config:     {}", visible(&path.display().to_string())));
     }
     if let Some(words) = &host.registered {
-        lines.push(format!("  registered: {}", shell_words(words)));
+        lines.push(format!("  registered: {}", shell_words(&without_passwords(words))));
     }
     if host.status != Status::Ok && host.installed {
-        lines.push(format!("  expected:   {}", shell_words(&host.expected)));
+        lines.push(format!("  expected:   {}", shell_words(&without_passwords(&host.expected))));
     }
     if let Some(repair) = &host.repair {
         lines.push(format!("  -> {}", visible(repair)));

@@ -10,7 +10,7 @@ use crate::human::{shell_words, visible};
 use crate::printer::Printer;
 use anyhow::Result;
 use clap::Subcommand;
-use pyro_hosts::Connected;
+use pyro_hosts::{Connected, without_passwords};
 
 /// Register pyro with a chat host: claude-code, codex or opencode
 ///
@@ -58,10 +58,11 @@ fn connected_text(connected: &Connected) -> String {
     let title = host.title();
     let mut lines = vec![
         if *changed { format!("{title} now starts pyro") } else { format!("{title} starts pyro already") },
-        format!("command:  {}", shell_words(command)),
+        format!("command:  {}", shell_words(&without_passwords(command))),
         format!("config:   {}", path(config_path)),
     ];
-    lines.extend(replaced.iter().map(|words| format!("replaced: {}", shell_words(words))));
+    lines
+        .extend(replaced.iter().map(|words| format!("replaced: {}", shell_words(&without_passwords(words)))));
     lines.extend(backup_path.iter().map(|backup| format!("backup:   {}", path(backup))));
     lines.extend(
         overridden_by.iter().map(|file| {

@@ -6,7 +6,7 @@ use crate::server_options::ServerOptions;
 use anyhow::Result;
 use clap::Parser;
 use pyro::{Project, ProjectReport, PyroError};
-use pyro_hosts::{Expected, HostError, Registration};
+use pyro_hosts::{Expected, HostError, Registration, without_passwords};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
@@ -41,14 +41,15 @@ impl Server {
         Ok(Expected { registration: self.registration()?, exact, accepts: serves })
     }
 
-    /// The flags again, as they would be typed, each with a space before it.
+    /// The flags again, as they would be typed, each with a space before it, and without passwords.
     pub fn typed(&self) -> Result<String> {
         let mut flags = self.flags()?;
         if self.installed_package {
             flags.push(INSTALLED_PACKAGE.into());
         }
         let flags: Vec<_> = flags.iter().map(|flag| flag.to_string_lossy().into_owned()).collect();
-        Ok(if flags.is_empty() { String::new() } else { format!(" {}", shell_words(&flags)) })
+        let shown = shell_words(&without_passwords(&flags));
+        Ok(if flags.is_empty() { String::new() } else { format!(" {shown}") })
     }
 
     /// The project that the server would take when it was started here, and whether it is ready.
