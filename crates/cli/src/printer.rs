@@ -8,6 +8,7 @@ use crate::input::InputError;
 use anyhow::Result;
 use pyro::{Diagnostic, PyroError, chain};
 use pyro_hosts::HostError;
+use pyro_mcp::{ListenError, ServeError};
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -53,9 +54,18 @@ pub fn write_out(text: &str) -> Result<()> {
 
 /// What an error says about its kind and the way out, where it is one of ours.
 pub fn diagnostic(error: &anyhow::Error) -> Option<&dyn Diagnostic> {
-    let pyro = error.downcast_ref::<PyroError>().map(|error| error as &dyn Diagnostic);
-    let host = || error.downcast_ref::<HostError>().map(|error| error as &dyn Diagnostic);
-    pyro.or_else(|| error.downcast_ref::<InputError>().map(|error| error as &dyn Diagnostic)).or_else(host)
+    fn one_of<E: Diagnostic + Send + Sync + 'static>(error: &anyhow::Error) -> Option<&dyn Diagnostic> {
+        error.downcast_ref::<E>().map(|error| error as &dyn Diagnostic)
+    }
+    [
+        one_of::<PyroError>,
+        one_of::<InputError>,
+        one_of::<HostError>,
+        one_of::<ListenError>,
+        one_of::<ServeError>,
+    ]
+    .into_iter()
+    .find_map(|one_of| one_of(error))
 }
 
 /// Our own output could not be written; above all, because whoever read it has seen enough.
@@ -93,21 +103,12 @@ struct Report {
 
 impl Report {
     fn of(error: &anyhow::Error) -> Self {
-        const LOG_LINES: usize = 20;
         let diagnostic = diagnostic(error);
-        let log = error
-            .downcast_ref::<PyroError>()
-            .and_then(PyroError::log)
-            .filter(|log| !log.trim().is_empty())
-            .map(|log| {
-                let lines: Vec<&str> = log.trim_end().lines().collect();
-                lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
-            });
         Self {
             code: diagnostic.map_or("host", |error| error.kind().code()),
             message: diagnostic.map_or_else(|| format!("{error:#}"), |error| chain(error)),
             hint: diagnostic.and_then(Diagnostic::hint),
-            log,
+            log: error.downcast_ref::<PyroError>().and_then(PyroError::end_of_log),
         }
     }
 

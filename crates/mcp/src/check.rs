@@ -1,12 +1,13 @@
 //! Arguments against the schema of a tool, before the tool is called.
 //!
 //! A model that makes a mistake is told which argument, what was expected there, and what it may have meant. Only what the
-//! schemas of this server use is understood, which have no references; what is let through is still checked when the tool takes the arguments apart.
+//! schemas of this server use is understood, which have no references; what is let through is still checked when the tool takes
+//! the arguments apart.
 
 use crate::Failure;
 use serde_json::{Map, Value};
 
-/// How alike two names have to be for one to be taken for the other, from 0 to 1.
+/// How alike the names of two arguments have to be for one to be taken for the other, from 0 to 1.
 const ALIKE: f64 = 0.6;
 /// Characters of a wrong value that are shown.
 const SHOWN: usize = 40;
@@ -20,10 +21,31 @@ pub(crate) fn check(
     Checker { tool }.object("", schema, arguments)
 }
 
-/// The name among `names` that is most like `given`.
-pub(crate) fn nearest<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+/// Takes arguments as they are meant: `null` for one that need not be there is none, and `30.0` for a whole number is 30.
+pub(crate) fn tidy(schema: &Map<String, Value>, arguments: &mut Map<String, Value>) {
+    let required = schema.get("required").and_then(Value::as_array);
+    let is_required = |name: &str| required.is_some_and(|required| required.iter().any(|it| it == name));
+    let schema_of = |name: &str| schema.get("properties")?.get(name)?.as_object();
+    arguments.retain(|name, value| !value.is_null() || is_required(name) || schema_of(name).is_none());
+    for (name, value) in arguments {
+        let is_whole = schema_of(name).is_some_and(|schema| kinds(schema).any(|kind| kind == "integer"));
+        if is_whole && let Some(whole) = value.as_f64().and_then(whole) {
+            *value = whole.into();
+        }
+    }
+}
+
+/// A number that is written as a fraction and is none.
+#[expect(clippy::cast_possible_truncation, reason = "within these bounds it is exact")]
+fn whole(number: f64) -> Option<i64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    (number.fract() == 0.0 && number.abs() < EXACT).then_some(number as i64)
+}
+
+/// The name among `names` that is most like `given`, where one is as alike as that.
+pub(crate) fn nearest<'a>(given: &str, names: impl Iterator<Item = &'a str>, least: f64) -> Option<&'a str> {
     let alike = names.map(|name| (strsim::normalized_damerau_levenshtein(given, name), name));
-    alike.filter(|(alike, _)| *alike >= ALIKE).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
+    alike.filter(|(alike, _)| *alike >= least).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
 }
 
 struct Checker<'a> {
@@ -62,7 +84,7 @@ impl Checker<'_> {
 
     fn unknown(&self, at: &str, name: &str, properties: &Map<String, Value>) -> Failure {
         let message = format!("`{}` has no argument `{}`", self.tool, shown(at));
-        let hint = match nearest(name, properties.keys().map(String::as_str)) {
+        let hint = match nearest(name, properties.keys().map(String::as_str), ALIKE) {
             Some(near) => format!("did you mean `{near}`?"),
             None if properties.is_empty() => "call it without arguments".to_owned(),
             None => {
@@ -196,6 +218,20 @@ mod tests {
 
     fn object(value: Value) -> Map<String, Value> {
         serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn what_is_meant_is_taken() {
+        let schema = object(json!({
+            "required": ["id"],
+            "properties": { "id": {}, "seconds": { "type": "integer" }, "name": { "type": ["string", "null"] } },
+        }));
+        let mut given = object(json!({ "id": null, "seconds": 30.0, "name": null, "other": null }));
+        tidy(&schema, &mut given);
+        assert_eq!(Value::Object(given), json!({ "id": null, "seconds": 30, "other": null }));
+        let mut given = object(json!({ "seconds": 30.5 }));
+        tidy(&schema, &mut given);
+        assert_eq!(Value::Object(given), json!({ "seconds": 30.5 }));
     }
 
     #[test]

@@ -67,7 +67,7 @@ mod tests {
             ("take a clone with --repo-url", "take a clone with --repo-url"),
             ("see `pyro doctor`", "see `pyro doctor` on the user's machine"),
             ("did you mean `ws-1`?", "did you mean `ws-1`?"),
-            ("put the command after `--`, as in x", "put the command after `--`, as in x"),
+            ("name a program, such as `git --version`", "name a program, such as `git --version`"),
             ("bring it with `pyro workspace sync push`", "bring it with `workspace_sync_push`"),
         ];
         for (hint, expected) in cases {

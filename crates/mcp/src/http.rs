@@ -4,17 +4,20 @@
 //! checks of `Host` and `Origin`, whatever page it shows.
 
 use crate::Server;
+use crate::server::MAX_MESSAGE_BYTES;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited, combinators::BoxBody};
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use hyper::header::{AUTHORIZATION, CONNECTION, HeaderValue, WWW_AUTHENTICATE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use pyro::{Diagnostic, EnvVars, ErrorKind};
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use std::convert::Infallible;
+use std::ffi::OsString;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -22,18 +25,18 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// The one path that there is.
 const PATH: &str = "/mcp";
-/// Largest request: a text of 1 MiB, every byte of which may need an escape.
-const MAX_BODY_BYTES: usize = 8 << 20;
-/// Most connections at once.
-const MAX_CONNECTIONS: usize = 64;
+/// Most connections at once. A client keeps one open for what the server has to say, and one for each call under way.
+const MAX_CONNECTIONS: usize = 256;
 /// Shortest token that is taken.
 const MIN_TOKEN_BYTES: usize = 16;
-/// How long a client may take to send its headers.
+/// How long a client may take to send its headers, and how long for the rest of its request.
 const HEADER_PATIENCE: Duration = Duration::from_secs(10);
+const BODY_PATIENCE: Duration = Duration::from_secs(30);
 /// A session in which nothing happens for so long is closed. Longer than most commands run.
 const SESSION_IDLE: Duration = Duration::from_hours(4);
 
@@ -61,7 +64,8 @@ pub enum ListenError {
     },
     /// A token that can be guessed.
     #[error(
-        "the token in PYRO_MCP_TOKEN has fewer than {MIN_TOKEN_BYTES} characters, or some that no header can carry"
+        "the token in {} has fewer than {MIN_TOKEN_BYTES} characters, or some that no header can carry",
+        EnvVars::PYRO_MCP_TOKEN
     )]
     Token,
     /// The host has no random bytes.
@@ -69,16 +73,33 @@ pub enum ListenError {
     Random(#[source] getrandom::Error),
 }
 
+impl Diagnostic for ListenError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Port { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                ErrorKind::PermissionDenied
+            }
+            Self::Port { .. } | Self::Random(_) => ErrorKind::Host,
+            Self::Token => ErrorKind::InvalidInput,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Port { .. } => {
+                Some("give `--http-port 0` for a free port, or another one above 1023".to_owned())
+            }
+            Self::Token => Some(format!("unset {} to have a token made and shown", EnvVars::PYRO_MCP_TOKEN)),
+            Self::Random(_) => None,
+        }
+    }
+}
+
 impl HttpListener {
     /// Listens at `port`, or at a free one where that is 0. Without a token one is made.
-    pub async fn bind(port: u16, token: Option<String>) -> Result<Self, ListenError> {
+    pub async fn bind(port: u16, token: Option<OsString>) -> Result<Self, ListenError> {
         let token = match token {
-            Some(token)
-                if token.len() < MIN_TOKEN_BYTES || !token.bytes().all(|byte| byte.is_ascii_graphic()) =>
-            {
-                return Err(ListenError::Token);
-            }
-            Some(token) => token,
+            Some(token) => checked(token)?,
             None => random_token().map_err(ListenError::Random)?,
         };
         let failed = |source| ListenError::Port { port, source };
@@ -104,7 +125,7 @@ impl HttpListener {
         let config = StreamableHttpServerConfig::default()
             .with_allowed_hosts(["127.0.0.1", "localhost"])
             .enforce_origin_validation()
-            .with_max_request_body_bytes(MAX_BODY_BYTES)
+            .with_max_request_body_bytes(MAX_MESSAGE_BYTES)
             .with_cancellation_token(ended);
         let mut sessions = LocalSessionManager::default();
         sessions.session_config.keep_alive = Some(SESSION_IDLE);
@@ -145,13 +166,33 @@ async fn serve_connection(connection: TcpStream, service: Service, token: Arc<st
 async fn answer(request: Request<Incoming>, service: &Service, token: &str) -> Answer {
     if !is_authorized(request.headers(), token) {
         let mut refused = plain(StatusCode::UNAUTHORIZED, "the bearer token is missing or wrong\n");
-        refused.headers_mut().insert(WWW_AUTHENTICATE, hyper::header::HeaderValue::from_static("Bearer"));
-        return refused;
+        refused.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        return closing(refused);
     }
     if request.uri().path() != PATH {
-        return plain(StatusCode::NOT_FOUND, "MCP is at /mcp\n");
+        return closing(plain(StatusCode::NOT_FOUND, "MCP is at /mcp\n"));
     }
-    service.handle(request).await
+    let (head, body) = request.into_parts();
+    match timeout(BODY_PATIENCE, Limited::new(body, MAX_MESSAGE_BYTES).collect()).await {
+        Ok(Ok(body)) => service.handle(Request::from_parts(head, Full::new(body.to_bytes()))).await,
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            closing(plain(StatusCode::PAYLOAD_TOO_LARGE, "a request has 8 MiB at most\n"))
+        }
+        Ok(Err(_)) => closing(plain(StatusCode::BAD_REQUEST, "the request broke off\n")),
+        Err(_) => closing(plain(StatusCode::REQUEST_TIMEOUT, "the request took too long\n")),
+    }
+}
+
+/// An answer that ends its connection: who is refused does not keep a place.
+fn closing(mut answer: Answer) -> Answer {
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
+}
+
+fn checked(token: OsString) -> Result<String, ListenError> {
+    let token = token.into_string().map_err(|_| ListenError::Token)?;
+    let is_sound = token.len() >= MIN_TOKEN_BYTES && token.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_sound { Ok(token) } else { Err(ListenError::Token) }
 }
 
 fn random_token() -> Result<String, getrandom::Error> {

@@ -3,6 +3,7 @@
 //! `pyro://workspace/ID/summary`, `pyro://workspace/ID/diff` and `pyro://workspace/ID/service/NAME/log`. Each is what the tool
 //! of that name returns, and is there only where that tool is offered.
 
+use crate::tools::budget;
 use crate::{Failure, Server};
 use pyro::workspace::WorkspaceId;
 use rmcp::ErrorData;
@@ -48,7 +49,7 @@ impl Server {
         if !self.offers("workspace_summary") {
             return Ok(Vec::new());
         }
-        let list = self.pyro.list_workspaces().await.map_err(|error| internal(&error.into()))?;
+        let list = self.pyro.list_workspaces().await.map_err(|error| self.refusal(error.into()))?;
         let mut resources = Vec::new();
         for entry in list.workspaces {
             let (id, label) = (entry.workspace_id, entry.name.unwrap_or_default());
@@ -87,7 +88,7 @@ impl Server {
             let shown: String = uri.chars().take(120).collect();
             return Err(ErrorData::resource_not_found(format!("there is no resource `{shown}`"), None));
         };
-        let (text, mime_type) = self.content(&address).await.map_err(|failure| internal(&failure))?;
+        let (text, mime_type) = self.content(&address).await.map_err(|failure| self.refusal(failure))?;
         Ok(ReadResourceResult::new(vec![ResourceContents::text(text, uri).with_mime_type(mime_type)]))
     }
 
@@ -97,7 +98,10 @@ impl Server {
                 let summary = self.pyro.summarize_workspace(&WorkspaceId::parse(id)).await?;
                 (serde_json::to_string_pretty(&summary).unwrap_or_default(), JSON)
             }
-            Address::Diff(id) => (self.pyro.diff_workspace(&WorkspaceId::parse(id)).await?.patch, DIFF),
+            Address::Diff(id) => {
+                let diff = budget::patch(self.pyro.diff_workspace(&WorkspaceId::parse(id)).await?);
+                (diff.patch, DIFF)
+            }
             Address::Log(id, name) => {
                 let tail = Some(pyro::workspace::DEFAULT_TAIL_LINES);
                 let logs = self.pyro.logs_service(&WorkspaceId::parse(id), name, tail).await?;
@@ -105,11 +109,11 @@ impl Server {
             }
         })
     }
-}
 
-/// A failure where the protocol has no result for failures.
-fn internal(failure: &Failure) -> ErrorData {
-    ErrorData::resource_not_found(failure.text(), None)
+    /// A failure where the protocol has no result for failures.
+    fn refusal(&self, failure: Failure) -> ErrorData {
+        ErrorData::resource_not_found(self.in_its_words(failure).text(), None)
+    }
 }
 
 #[cfg(test)]

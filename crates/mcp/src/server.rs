@@ -3,25 +3,34 @@
 //! A call is checked against the tool's schema, runs with a handle of the SDK of its own, which tells the client about phases,
 //! and is dropped when the client cancels it or goes away: what it runs in a guest is then ended by the SDK.
 
-use crate::Exposure;
-use crate::check::{check, nearest};
-use crate::failure::with_hint;
+use crate::check::{check, nearest, tidy};
 use crate::guidance::purpose;
 use crate::hints::for_model;
 use crate::offer::{Defaults, Offer};
 use crate::progress::Reporter;
+use crate::{Exposure, Failure, tools};
 use pyro::{DEFAULT_ENVIRONMENT, Project, ProjectKind, ProjectOptions, ProjectReport, Pyro, PyroError};
 use rmcp::handler::server::tool::{IntoCallToolResult, ToolCallContext};
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, ContentBlock, GetPromptRequestParams, GetPromptResponse,
-    Implementation, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
-    PaginatedRequestParams, PromptsCapability, ReadResourceRequestParams, ReadResourceResponse,
-    ServerCapabilities, ServerConfig, Tool,
+    CallToolRequestParams, CallToolResponse, CustomRequest, CustomResult, ErrorCode, GetPromptRequestParams,
+    GetPromptResponse, Implementation, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult,
+    ListToolsResult, PaginatedRequestParams, PromptsCapability, ReadResourceRequestParams,
+    ReadResourceResponse, ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How alike the name of a tool has to be to be meant: they all have much in common.
+const ALIKE_TOOLS: f64 = 0.8;
+/// How long the project is looked at when the server starts. Hosts wait for that, some of them 10 s.
+const LOOKING: Duration = Duration::from_secs(5);
+/// Largest message: a text of 1 MiB, every byte of which may need an escape.
+pub(crate) const MAX_MESSAGE_BYTES: usize = 8 << 20;
 
 /// What a server offers.
 #[derive(Debug, Clone)]
@@ -57,7 +66,7 @@ pub struct Server {
 /// start: the report says so, and so does each creation that would need it.
 pub async fn create_server(pyro: Pyro, settings: ServerSettings, cwd: &Path) -> Result<Server, PyroError> {
     let project = Project::resolve(&settings.project, cwd).await?;
-    let report = project.diagnose().await;
+    let report = project.diagnose_within(LOOKING).await;
     let defaults = Defaults { environment: &settings.environment, project: &beginning(&report) };
     let offer = Arc::new(Offer::new(settings.exposure, &defaults));
     Ok(Server { pyro, project, settings: Arc::new(settings), report: Arc::new(report), offer })
@@ -90,12 +99,12 @@ impl Server {
 
     async fn call(
         &self,
-        request: CallToolRequestParams,
+        mut request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let Some(route) = self.offer.get(&request.name) else { return Err(self.unknown_tool(&request.name)) };
-        let empty = serde_json::Map::new();
-        let arguments = request.arguments.as_ref().unwrap_or(&empty);
+        let arguments = request.arguments.get_or_insert_default();
+        tidy(&route.attr.input_schema, arguments);
         if let Err(failure) = check(route.name(), &route.attr.input_schema, arguments) {
             return failure.into_call_tool_result();
         }
@@ -113,29 +122,19 @@ impl Server {
 
     fn unknown_tool(&self, name: &str) -> ErrorData {
         let shown: String = name.chars().take(80).collect();
-        let near = nearest(name, self.offer.names());
-        let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-        ErrorData::invalid_params(format!("this server has no tool `{shown}`{near}"), None)
+        let rest = if tools::all().has_route(name) {
+            ": it is not offered here; `--profile workspace-full` of the server has it".to_owned()
+        } else {
+            let near = nearest(name, self.offer.names(), ALIKE_TOOLS);
+            near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
+        };
+        ErrorData::invalid_params(format!("this server has no tool `{shown}`{rest}"), None)
     }
 
-    /// The words of a failure, for this server's model.
-    fn in_its_words(&self, mut response: CallToolResponse) -> CallToolResponse {
-        if let CallToolResponse::Complete(result) = &mut response
-            && result.is_error == Some(true)
-        {
-            for block in &mut result.content {
-                if let ContentBlock::Text(text) = block {
-                    text.text = with_hint(&text.text, |hint| {
-                        for_model(
-                            hint,
-                            |tool| self.offers(tool),
-                            |argument| self.offer.has_argument(argument),
-                        )
-                    });
-                }
-            }
-        }
-        response
+    /// A failure with its hint in the words of this server's tools.
+    pub(crate) fn in_its_words(&self, failure: Failure) -> Failure {
+        let is_offered = |tool: &str| self.offers(tool);
+        failure.reworded(|hint| for_model(hint, is_offered, |argument| self.offer.has_argument(argument)))
     }
 }
 
@@ -207,6 +206,37 @@ impl ServerHandler for Server {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        self.call(request, context).await.map(|response| self.in_its_words(response))
+        let mut response = self.call(request, context).await?;
+        if let CallToolResponse::Complete(result) = &mut response
+            && let Some(failure) = Failure::in_transit(result)
+        {
+            *result = self.in_its_words(failure).into_result();
+        }
+        Ok(response)
     }
+
+    /// Requests that are none of the protocol's, or are like one in all but their parameters.
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        let params = request.params.unwrap_or(Value::Null);
+        let reason = match request.method.as_str() {
+            "tools/call" => mistake::<CallToolRequestParams>(params),
+            "prompts/get" => mistake::<GetPromptRequestParams>(params),
+            "resources/read" => mistake::<ReadResourceRequestParams>(params),
+            "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" => {
+                mistake::<PaginatedRequestParams>(params)
+            }
+            _ => return Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, request.method, None)),
+        };
+        Err(ErrorData::invalid_params(format!("the parameters of `{}`: {reason}", request.method), None))
+    }
+}
+
+/// What is wrong with parameters.
+fn mistake<T: DeserializeOwned>(params: Value) -> String {
+    serde_json::from_value::<T>(params)
+        .map_or_else(|error| error.to_string(), |_| "they are not understood".to_owned())
 }

@@ -3,7 +3,9 @@
 //! Nothing is lost by it: byte counts say how much there was, and a command can be run again with its output in a file.
 
 use pyro::RunResult;
-use pyro::workspace::{WorkspaceDiff, WorkspaceExecResult, WorkspaceLogs};
+use pyro::workspace::{WorkspaceDiff, WorkspaceExecResult, WorkspaceFileList, WorkspaceLogs};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 /// Bytes of each output of a command.
 const OUTPUT: usize = 32 << 10;
@@ -13,6 +15,8 @@ const LOG_OUTPUT: usize = 4 << 10;
 const LOG_TOTAL: usize = 128 << 10;
 /// Bytes of a unified diff.
 const PATCH: usize = 256 << 10;
+/// Bytes of the entries of a listing.
+const ENTRIES: usize = 64 << 10;
 /// Of what is kept, a quarter is the beginning; the end says more about what went wrong.
 const HEAD_SHARE: usize = 4;
 
@@ -39,8 +43,41 @@ pub(super) fn logs(mut logs: WorkspaceLogs) -> WorkspaceLogs {
     logs
 }
 
+/// A result with a list that may have been too long.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Listing<T> {
+    #[serde(flatten)]
+    listing: T,
+    /// The last entries are missing, for there are too many; the counts are of all.
+    entries_truncated: bool,
+}
+
+pub(super) fn list(mut listing: WorkspaceFileList) -> Listing<WorkspaceFileList> {
+    let entries_truncated = cut(&mut listing.entries);
+    Listing { listing, entries_truncated }
+}
+
+pub(super) fn diff(diff: WorkspaceDiff) -> Listing<WorkspaceDiff> {
+    let mut listing = patch(diff);
+    let entries_truncated = cut(&mut listing.entries);
+    Listing { listing, entries_truncated }
+}
+
+/// Takes away what is too much at the end of a list; whether anything was.
+fn cut<T: Serialize>(entries: &mut Vec<T>) -> bool {
+    let mut left = ENTRIES;
+    let kept = entries.iter().take_while(|entry| {
+        let bytes = serde_json::to_string(entry).map_or(usize::MAX, |json| json.len());
+        left.checked_sub(bytes).inspect(|rest| left = *rest).is_some()
+    });
+    let kept = kept.count();
+    let is_cut = kept < entries.len();
+    entries.truncate(kept);
+    is_cut
+}
+
 /// A diff that breaks off says so, and cannot be applied: that is better than one with a hole.
-pub(super) fn diff(mut diff: WorkspaceDiff) -> WorkspaceDiff {
+pub(crate) fn patch(mut diff: WorkspaceDiff) -> WorkspaceDiff {
     if diff.patch.len() > PATCH {
         let end = diff.patch[..diff.patch.floor_char_boundary(PATCH)].rfind('\n').map_or(0, |end| end + 1);
         diff.patch.truncate(end);
@@ -64,6 +101,15 @@ fn shorten(text: &mut String, max: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_of_a_list_gives_way() {
+        let mut short = vec!["abc"; 10];
+        assert!(!cut(&mut short) && short.len() == 10);
+        let mut long = vec!["abc"; ENTRIES];
+        assert!(cut(&mut long));
+        assert_eq!(long.len(), ENTRIES / 5);
+    }
 
     #[test]
     fn the_middle_gives_way() {

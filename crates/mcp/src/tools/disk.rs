@@ -1,6 +1,7 @@
 //! Disks of stopped workspaces.
 
 use super::arguments::{self, workspace};
+use super::budget::{self, Listing};
 use crate::{Failure, Server};
 use pyro::workspace::{DiskPath, WorkspaceDiskExport, WorkspaceFile, WorkspaceFileList};
 use rmcp::handler::server::wrapper::{Json, Parameters};
@@ -56,9 +57,9 @@ impl Server {
     async fn workspace_disk_list(
         &self,
         Parameters(arguments): Parameters<ListArguments>,
-    ) -> Result<Json<WorkspaceFileList>, Failure> {
+    ) -> Result<Json<Listing<WorkspaceFileList>>, Failure> {
         let (id, path) = (workspace(&arguments.workspace_id), DiskPath::parse(&arguments.path)?);
-        Ok(Json(self.pyro.list_workspace_disk(&id, &path, arguments.recursive).await?))
+        Ok(Json(budget::list(self.pyro.list_workspace_disk(&id, &path, arguments.recursive).await?)))
     }
 
     #[tool(

@@ -1,6 +1,7 @@
 //! Files of workspaces.
 
 use super::arguments::{self, workspace};
+use super::budget::{self, Listing};
 use crate::{Failure, Server};
 use pyro::workspace::{
     WorkspaceFile, WorkspaceFileList, WorkspaceFileWritten, WorkspacePatched, WorkspacePath,
@@ -65,9 +66,9 @@ impl Server {
     async fn workspace_file_list(
         &self,
         Parameters(arguments): Parameters<ListArguments>,
-    ) -> Result<Json<WorkspaceFileList>, Failure> {
+    ) -> Result<Json<Listing<WorkspaceFileList>>, Failure> {
         let (id, path) = (workspace(&arguments.workspace_id), WorkspacePath::parse(&arguments.path)?);
-        Ok(Json(self.pyro.list_workspace_files(&id, &path, arguments.recursive).await?))
+        Ok(Json(budget::list(self.pyro.list_workspace_files(&id, &path, arguments.recursive).await?)))
     }
 
     #[tool(

@@ -1,7 +1,7 @@
 //! Workspaces from one state to another, and what is known of them.
 
 use super::arguments::{self, InWorkspace, Nothing, workspace};
-use super::budget;
+use super::budget::{self, Listing};
 use crate::{Failure, Server};
 use pyro::network::{NamePattern, NetworkPolicy, NetworkRules};
 use pyro::workspace::{
@@ -288,7 +288,7 @@ impl Server {
     async fn workspace_diff(
         &self,
         Parameters(arguments): Parameters<InWorkspace>,
-    ) -> Result<Json<WorkspaceDiff>, Failure> {
+    ) -> Result<Json<Listing<WorkspaceDiff>>, Failure> {
         Ok(Json(budget::diff(self.pyro.diff_workspace(&workspace(&arguments.workspace_id)).await?)))
     }
 }

@@ -4,7 +4,7 @@
 //! arguments are checked against the schema before a tool is called, so that it sees none that are unknown.
 
 mod arguments;
-mod budget;
+pub(crate) mod budget;
 mod disk;
 mod environment;
 mod files;

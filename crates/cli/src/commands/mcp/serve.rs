@@ -35,7 +35,7 @@ pub async fn run(arguments: Arguments) -> Result<u8> {
 }
 
 async fn serve_http(server: Server, port: u16) -> Result<u8> {
-    let given = std::env::var(EnvVars::PYRO_MCP_TOKEN).ok().filter(|token| !token.is_empty());
+    let given = std::env::var_os(EnvVars::PYRO_MCP_TOKEN).filter(|token| !token.is_empty());
     let is_made = given.is_none();
     let listener = HttpListener::bind(port, given).await?;
     talk(&format!("[mcp] url={}", listener.url()));

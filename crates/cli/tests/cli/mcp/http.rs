@@ -4,7 +4,7 @@ use super::prepared;
 use crate::SUITE;
 use pyro_testkit::{Home, Running, Signal, Value, json, poll_until};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -76,8 +76,12 @@ fn only_who_has_the_token_and_is_no_page_of_a_browser_gets_in() {
     assert_eq!(status, 413);
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code, Some(143));
-    let weak = home.pyro(["mcp", "serve", "--http-port", "0"]).env("PYRO_MCP_TOKEN", "guess").run().expect(1);
-    assert!(weak.stderr.contains("PYRO_MCP_TOKEN"), "{}", weak.stderr);
+    let weak = home.pyro(["mcp", "serve", "--http-port", "0"]).env("PYRO_MCP_TOKEN", "guess").run().expect(2);
+    assert!(weak.stderr.contains("\n hint: unset PYRO_MCP_TOKEN"), "{}", weak.stderr);
+    let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let refused = home.pyro(["mcp", "serve", "--http-port", &port]).run().expect(1);
+    assert!(refused.stderr.contains("\n hint: give `--http-port 0`"), "{}", refused.stderr);
 }
 
 /// The JSON of the last event of a stream.

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// The tools of every profile and mode.
 const LISTS: &str = include_str!("../../../../mcp/tests/tools.json");
 /// Longer than any line that a server reads.
-const TOO_LONG: usize = 17 << 20;
+const TOO_LONG: usize = 9 << 20;
 
 #[test]
 fn every_profile_and_mode_has_its_tools() {
@@ -70,11 +70,17 @@ fn both_revisions_of_the_protocol_are_spoken() {
 fn what_makes_no_sense_is_answered_and_the_session_goes_on() {
     let home = SUITE.bare();
     let mut client = client(&home, &[]);
-    // What is no JSON is passed over: an answer to noise could be noise to the one who made it.
-    client.send_line("{\"jsonrpc\": \"2.0\", \"id\": 7, \"method\": ");
-    client.send_line("{\"jsonrpc\": \"2.0\", \"id\": 7}");
-    let error = client.wait_for(|message| message["error"].is_object());
-    assert_eq!((&error["error"]["code"], &error["id"]), (&json!(-32600), &Value::Null));
+    let too_long = format!("{{\"x\": \"{}\"}}", "y".repeat(TOO_LONG));
+    for (line, code, id) in [
+        ("{\"jsonrpc\": \"2.0\", \"id\": 7, \"method\": ", -32700, Value::Null),
+        ("{\"jsonrpc\": \"2.0\", \"id\": 7}", -32600, json!(7)),
+        ("{\"jsonrpc\": \"2.0\", \"id\": 1.5, \"method\": \"ping\"}", -32600, Value::Null),
+        (&too_long, -32600, Value::Null),
+    ] {
+        client.send_line(line);
+        let error = client.wait_for(|message| message["error"].is_object());
+        assert_eq!((&error["error"]["code"], &error["id"]), (&json!(code), &id), "{error}");
+    }
     assert_eq!(client.request("tools/brew", &json!({}))["error"]["code"], -32601);
 
     let unknown = client.request("tools/call", &json!({ "name": "workspace_exce", "arguments": {} }));
@@ -82,10 +88,13 @@ fn what_makes_no_sense_is_answered_and_the_session_goes_on() {
     let message = unknown["error"]["message"].as_str().unwrap();
     assert!(message.ends_with("did you mean `workspace_exec`?"), "{message}");
     let hidden = client.request("tools/call", &json!({ "name": "shell_open", "arguments": {} }));
-    assert!(hidden["error"]["message"].as_str().unwrap().contains("has no tool `shell_open`"), "{hidden}");
+    let message = hidden["error"]["message"].as_str().unwrap();
+    assert!(message.contains("no tool `shell_open`: it is not offered here"), "{message}");
+    let misshapen = client.request("tools/call", &json!({ "name": "workspace_list", "arguments": "{}" }));
+    assert_eq!(misshapen["error"]["code"], -32602);
+    let message = misshapen["error"]["message"].as_str().unwrap();
+    assert!(message.starts_with("the parameters of `tools/call`: invalid type: string"), "{message}");
 
-    // A message that is too long is dropped, and nobody can tell whose it was.
-    client.send_line(&format!("{{\"x\": \"{}\"}}", "y".repeat(TOO_LONG)));
     assert_eq!(client.request("ping", &json!({}))["result"], json!({}));
     assert!(client.close().success());
 }
