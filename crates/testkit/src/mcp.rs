@@ -5,7 +5,10 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::cell::{Cell, RefCell};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ExitStatus};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// What every client of today can speak.
@@ -20,6 +23,8 @@ pub struct McpClient {
     unclaimed: RefCell<Vec<Value>>,
     next_id: Cell<u64>,
     deadline: Duration,
+    has_enough: Arc<AtomicBool>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl McpClient {
@@ -28,9 +33,14 @@ impl McpClient {
         let stdout = child.stdout.take().expect("standard output is a pipe");
         let mut stderr = child.stderr.take().expect("standard error is a pipe");
         let (sender, messages) = channel();
-        std::thread::spawn(move || {
+        let has_enough = Arc::new(AtomicBool::new(false));
+        let stops = Arc::clone(&has_enough);
+        let reader = std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines() {
                 let Ok(line) = line else { break };
+                if stops.load(Ordering::SeqCst) {
+                    break;
+                }
                 let message = serde_json::from_str(&line);
                 // What is no JSON becomes a message that no test waits for, and shows in the failure of one that does.
                 if sender.send(message.unwrap_or(Value::String(line))).is_err() {
@@ -43,7 +53,7 @@ impl McpClient {
             let _ended = stderr.read_to_end(&mut talk);
         });
         let (unclaimed, next_id) = (RefCell::default(), Cell::new(1));
-        Self { child, stdin, messages, unclaimed, next_id, deadline }
+        Self { child, stdin, messages, unclaimed, next_id, deadline, has_enough, reader: Some(reader) }
     }
 
     /// Begins the session, and returns what the server says of itself.
@@ -166,6 +176,23 @@ impl McpClient {
     #[track_caller]
     pub fn close(mut self) -> ExitStatus {
         drop(self.stdin.take());
+        self.wait()
+    }
+
+    /// Closes the server's standard output. Its input stays open.
+    pub fn stop_reading(&mut self) {
+        self.has_enough.store(true, Ordering::SeqCst);
+        // The answer to this is the last line that is read.
+        let _unanswered = self.send("ping", &json!({}));
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("a reader does not panic");
+        }
+    }
+
+    /// Waits for the server to end by itself.
+    #[must_use]
+    #[track_caller]
+    pub fn ended(mut self) -> ExitStatus {
         self.wait()
     }
 

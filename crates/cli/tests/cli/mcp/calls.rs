@@ -110,3 +110,19 @@ fn workspaces_are_resources_and_recipes_are_prompts() {
     client.tool("workspace_delete", &json!({ "workspace_id": id }));
     assert!(client.close().success());
 }
+
+#[test]
+fn lists_have_an_end() {
+    let home = prepared();
+    let mut client = client(&home, &[]);
+    let id = workspace(&mut client);
+    let many = json!({ "workspace_id": id, "command": "mkdir many; cd many; seq 1 5000 | xargs touch" });
+    client.tool("workspace_exec", &many);
+    let listed = client.tool("workspace_file_list", &json!({ "workspace_id": id, "path": "many" }));
+    assert_eq!((&listed["count"], &listed["entries_truncated"]), (&json!(5000), &json!(true)));
+    assert!(listed.to_string().len() < 80 << 10, "{}", listed.to_string().len());
+    let diff = client.tool("workspace_diff", &json!({ "workspace_id": id }));
+    assert_eq!((&diff["summary"]["added"], &diff["entries_truncated"]), (&json!(5001), &json!(true)));
+    client.tool("workspace_delete", &json!({ "workspace_id": id }));
+    assert!(client.close().success());
+}

@@ -120,3 +120,17 @@ fn three_clients_share_a_workspace() {
         assert!(client.close().success());
     }
 }
+
+#[test]
+fn a_client_that_reads_no_more_is_one_that_has_gone() {
+    let home = prepared();
+    let mut client = client(&home, &[]);
+    let id = workspace(&mut client);
+    start_endless(&home, &mut client, &id);
+    client.stop_reading();
+    // Noticed when there is something to say.
+    let _unanswered = client.send("ping", &json!({}));
+    assert!(client.ended().success());
+    expect_ended(&home, &id);
+    let _deleted = home.pyro(["workspace", "delete", &id]).run().expect(0);
+}

@@ -5,6 +5,7 @@ mod clients;
 mod ends;
 mod http;
 mod project;
+mod qualification;
 mod session;
 
 use crate::{DEBIAN, SUITE};

@@ -9,7 +9,7 @@ mod expiry;
 mod files;
 mod hostile_guest;
 mod lifecycle;
-mod network;
+pub mod network;
 mod patches;
 mod ports;
 mod project;

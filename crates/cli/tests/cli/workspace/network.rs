@@ -26,6 +26,15 @@ fn fetch(base: &str) -> String {
     format!("curl -sS --max-time 60 {base}/dists/bookworm/InRelease | head -n1")
 }
 
+/// A script that installs a package from the mirror.
+pub fn install(package: &str) -> String {
+    let (base, ..) = mirror();
+    format!(
+        "rm -rf /etc/apt/sources.list.d/* && echo 'deb {base} bookworm main' > /etc/apt/sources.list &&
+         apt-get -q update && apt-get -q install -y --no-install-recommends {package}"
+    )
+}
+
 const SIGNED: &str = "-----BEGIN PGP SIGNED MESSAGE-----\n";
 
 fn refused(document: &Value) -> Vec<String> {
@@ -225,11 +234,7 @@ fn a_host_behind_a_proxy_takes_its_guests_through_it() {
 fn a_package_is_installed() {
     let home = SUITE.with(DEBIAN);
     let workspace = home.workspace_with(&EGRESS);
-    let (base, ..) = mirror();
-    let install = format!(
-        "rm -rf /etc/apt/sources.list.d/* && echo 'deb {base} bookworm main' > /etc/apt/sources.list &&
-         apt-get -q update && apt-get -q install -y --no-install-recommends hello && hello"
-    );
+    let install = install("hello") + " && hello";
     let installed = workspace.exec(&["--timeout-seconds", "600"], &install).run().expect(0);
     assert!(installed.text().ends_with("Hello, world!\n"), "{}", installed.text());
 }
