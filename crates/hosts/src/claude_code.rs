@@ -91,6 +91,7 @@ pub async fn register(surroundings: &Surroundings, words: &[String]) -> Result<C
     let local = local_entry(&document, surroundings.directory()).cloned();
     let user = user_entry(&document).cloned();
     let new = Value::Object(merged(local.as_ref().or(user.as_ref()), words));
+    files::require_writable(&file)?;
     let change = Change { backup: files::back_up(&file)? };
     let mut removed = Vec::new();
     let outcome = async {

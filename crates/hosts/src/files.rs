@@ -94,6 +94,17 @@ fn target_of(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other("too many links"))
 }
 
+/// Fails where nothing can be put in the place of `path`: not every host's program says so. A directory that is not there yet
+/// may be made.
+pub fn require_writable(path: &Path) -> Result<(), HostError> {
+    let unwritable = |source| HostError::Unwritable { path: path.to_owned(), source };
+    let target = target_of(path).map_err(unwritable)?;
+    match NamedTempFile::with_prefix_in(".pyro-", target.parent().unwrap_or_else(|| Path::new("/"))) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unwritable(error)),
+        _ => Ok(()),
+    }
+}
+
 /// Copies the file as it is to `NAME.pyro-backup-TIMESTAMP` beside it, with its mode; nothing where there is no file.
 pub fn back_up(path: &Path) -> Result<Option<PathBuf>, HostError> {
     let unwritable = |source| HostError::Unwritable { path: path.to_owned(), source };
@@ -177,5 +188,15 @@ mod tests {
         assert!(matches!(read(Path::new("/dev/zero")), Err(HostError::TooLarge { .. })));
         symlink("loop", directory.path().join("loop")).unwrap();
         assert!(back_up(&directory.path().join("loop")).is_err());
+    }
+
+    #[test]
+    fn where_nothing_can_be_put_is_known_before() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(require_writable(&directory.path().join("file")).is_ok());
+        assert!(require_writable(&directory.path().join("none/file")).is_ok());
+        // Also for root, whom no mode keeps out.
+        let refused = require_writable(Path::new("/sys/file")).unwrap_err();
+        assert!(matches!(refused, HostError::Unwritable { .. }), "{refused:?}");
     }
 }

@@ -19,7 +19,8 @@ use pyro_runtime::lock::FileLock;
 use pyro_vmm::guest::ArchiveOwner;
 use pyro_vmm::{ExecutionMode, Guest, VmmError};
 use std::os::unix::ffi::OsStrExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
 
 /// How long another process may take to start, reset, stop or copy the same workspace.
 const TURN_PATIENCE: Duration = Duration::from_mins(2);
@@ -29,6 +30,9 @@ const FULL_BELOW_BYTES: u64 = 4 << 20;
 const GLANCE: Duration = Duration::from_millis(300);
 /// How long whoever ended a guest may take to record it.
 const RECORDING_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a supervisor may take to see that its guest has gone, and how often that is looked for.
+const NOTICING: Duration = Duration::from_secs(2);
+const NOTICED_AGAIN: Duration = Duration::from_millis(20);
 /// How long a supervisor may take to remove its workspace, once that has expired.
 const SUPERVISORS_TURN: SignedDuration = SignedDuration::from_mins(1);
 
@@ -156,17 +160,25 @@ impl Pyro {
             return error;
         }
         let id = &session.record.id;
-        match self.after_the_others(id).await {
-            // Its record may be gone by now.
-            Err(_) if session.record.is_expired() => expired(&session.record),
-            Err(now) => now,
-            Ok(now) if now.generation != session.record.generation => {
-                WorkspaceError::Interrupted { id: id.clone() }.into()
-            }
-            Ok(now) if now.state != WorkspaceState::Running => {
-                wrong_state(&now, "what was going on", "running")
-            }
-            Ok(_) => error,
+        let begun = Instant::now();
+        loop {
+            return match self.after_the_others(id).await {
+                // Its record may be gone by now.
+                Err(_) if session.record.is_expired() => expired(&session.record),
+                Err(now) => now,
+                Ok(now) if now.generation != session.record.generation => {
+                    WorkspaceError::Interrupted { id: id.clone() }.into()
+                }
+                Ok(now) if now.state != WorkspaceState::Running => {
+                    wrong_state(&now, "what was going on", "running")
+                }
+                // A call may see a guest's end before the supervisor does.
+                Ok(_) if begun.elapsed() < NOTICING => {
+                    sleep(NOTICED_AGAIN).await;
+                    continue;
+                }
+                Ok(_) => error,
+            };
         }
     }
 

@@ -12,6 +12,7 @@ use pyro_protocol::limits::MAX_CHUNK_BYTES;
 use pyro_protocol::v1::reply::Reply as Answer;
 use pyro_protocol::v1::{Data, Done, Input, Reply, Request, Transferred, input, request};
 use std::time::Duration;
+use tokio::time::timeout;
 use tokio_util::codec::{Decoder, Encoder, Framed};
 
 /// How long the guest may be silent, or take nothing, in the middle of a transfer.
@@ -134,8 +135,9 @@ impl Call {
         self.replies.misbehaved(what)
     }
 
+    /// Why the guest takes no more, where it says so.
     async fn refusal(&mut self) -> Option<VmmError> {
-        within(self.replies.name, REFUSAL_DEADLINE, self.replies.next()).await.err()
+        timeout(REFUSAL_DEADLINE, self.replies.next()).await.ok()?.err()
     }
 }
 

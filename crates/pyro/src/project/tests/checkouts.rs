@@ -263,7 +263,7 @@ fn a_thousand_files_are_listed() {
     println!("1000 files listed in {:.1} ms", begun.elapsed().as_secs_f64() * 1e3);
     assert_eq!(listed.len(), 1000);
     let report = diagnosed(&repo.root);
-    let expected = format!("Git-tracked files of {} (as named), 1000 files", repo.root.display());
+    let expected = format!("Git-tracked files of `{}` (as named), 1000 files", repo.root.display());
     assert_eq!(report.describe(), expected);
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["kind"], "project_path");
