@@ -73,6 +73,18 @@ pub enum PyroError {
         /// Its value.
         given: String,
     },
+    /// `PYRO_ENGINE` has a value without a meaning.
+    #[error("PYRO_ENGINE is `{given}`; it can be auto, qemu-kvm or qemu-emulation")]
+    UnknownEngine {
+        /// Its value.
+        given: String,
+    },
+    /// The chosen engine needs KVM, and it cannot be used.
+    #[error("the engine that PYRO_ENGINE names needs /dev/kvm, which cannot be used: {why}")]
+    NoKvm {
+        /// What the host says.
+        why: String,
+    },
     /// A network policy that there is not.
     #[error("there is no network policy `{given}`")]
     UnknownNetworkPolicy {
@@ -186,6 +198,8 @@ impl PyroError {
             | Self::NoCommand
             | Self::OutOfRange { .. }
             | Self::TemplatePolicy { .. }
+            | Self::UnknownEngine { .. }
+            | Self::NoKvm { .. }
             | Self::NetworkNotProven { .. }
             | Self::UnknownNetworkPolicy { .. }
             | Self::AllowHostWithoutNetwork
@@ -213,6 +227,7 @@ impl Diagnostic for PyroError {
             | Self::CommandTooLong { .. }
             | Self::OutOfRange { .. }
             | Self::TemplatePolicy { .. }
+            | Self::UnknownEngine { .. }
             | Self::UnknownNetworkPolicy { .. }
             | Self::AllowHostWithoutNetwork
             | Self::Proxy(_) => ErrorKind::InvalidInput,
@@ -220,7 +235,7 @@ impl Diagnostic for PyroError {
             Self::WrongVmState { .. } => ErrorKind::WrongState,
             Self::Expired { .. } => ErrorKind::TimedOut,
             Self::Cancelled => ErrorKind::Cancelled,
-            Self::NetworkNeedsGuest => ErrorKind::Unsupported,
+            Self::NetworkNeedsGuest | Self::NoKvm { .. } => ErrorKind::Unsupported,
             Self::NetworkNotProven { .. } => ErrorKind::Unreachable,
             Self::NotProven { .. } => ErrorKind::GuestMisbehaved,
             other => other.inner().map_or(ErrorKind::Host, Diagnostic::kind),
@@ -233,7 +248,13 @@ impl Diagnostic for PyroError {
             Self::Expired { .. } => Some("give it a longer --ttl-seconds".to_owned()),
             Self::CommandTooLong { .. } => Some("have the guest read long input from a file".to_owned()),
             Self::OutOfRange { .. } => Some("choose a value in that range".to_owned()),
-            Self::TemplatePolicy { .. } => Some("unset it, or set it to one of those".to_owned()),
+            Self::TemplatePolicy { .. } | Self::UnknownEngine { .. } => {
+                Some("unset it, or set it to one of those".to_owned())
+            }
+            Self::NoKvm { .. } => Some(
+                "`pyro doctor` says what is wrong with it; unset PYRO_ENGINE to have an engine found"
+                    .to_owned(),
+            ),
             Self::UnknownNetworkPolicy { .. } => {
                 Some("use one of: off, egress, egress+published-ports".to_owned())
             }

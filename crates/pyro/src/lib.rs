@@ -33,6 +33,7 @@ mod template;
 pub mod vm;
 pub mod workspace;
 
+pub use engine::EngineChoice;
 pub use environments::{EnvironmentInfo, EnvironmentList, InstallState};
 pub use error::PyroError;
 pub use jiff::Timestamp;
@@ -78,6 +79,8 @@ pub struct Settings {
     pub source: FetchOptions,
     /// When templates are used, and made without being asked for.
     pub templates: TemplatePolicy,
+    /// Which engine runs guests.
+    pub engine: EngineChoice,
     /// The `pyro` program, for work that outlives this process: supervising workspaces, making templates. Without it there is
     /// none.
     pub program: Option<PathBuf>,
@@ -87,9 +90,9 @@ impl Settings {
     /// What the process's environment says, the program in it included; no progress, no pinned packages.
     pub fn from_env() -> Result<Self, PyroError> {
         let lookup = &pyro_runtime::env_vars::process;
-        let templates = TemplatePolicy::resolve(lookup)?;
+        let (templates, engine) = (TemplatePolicy::resolve(lookup)?, EngineChoice::resolve(lookup)?);
         let (progress, source) = (Arc::new(Silent), FetchOptions::default());
-        Ok(Self { dirs: Dirs::from_env()?, progress, source, templates, program: program(lookup) })
+        Ok(Self { dirs: Dirs::from_env()?, progress, source, templates, engine, program: program(lookup) })
     }
 }
 

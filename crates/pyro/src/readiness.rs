@@ -7,7 +7,7 @@ use crate::network::NetworkPolicy;
 use crate::prepare::{DailyLoop, Standing};
 use crate::project::{Project, ProjectOptions, ProjectReport};
 use crate::vm::StartKind;
-use crate::{CATALOG_VERSION, DEFAULT_ENVIRONMENT, Pyro, PyroError};
+use crate::{CATALOG_VERSION, DEFAULT_ENVIRONMENT, EngineChoice, Pyro, PyroError};
 use pyro_images::Recipe;
 use pyro_protocol::error::{Diagnostic, chain};
 use pyro_runtime::Bundle;
@@ -215,7 +215,8 @@ impl Pyro {
         match self.acceleration().await {
             Ok(record) => {
                 let on_kvm = record.acceleration == Acceleration::Kvm;
-                report.kvm.boots_guest = kvm.writable.then_some(on_kvm);
+                let was_probed = self.settings.engine == EngineChoice::Auto && kvm.writable;
+                report.kvm.boots_guest = was_probed.then_some(on_kvm);
                 report.selected = Some(if on_kvm { "kvm" } else { "emulation" });
                 report.reason = record.reason;
             }

@@ -128,3 +128,28 @@ fn the_project_of_the_working_directory_is_reported() {
     let line = text.lines().find_map(|line| line.strip_prefix("project:")).unwrap().trim().to_owned();
     assert!(line.contains(checkout.to_str().unwrap()) && line.ends_with(", 1 file"), "{line}");
 }
+
+#[test]
+fn an_engine_that_is_named_is_used_and_not_probed() {
+    let home = SUITE.with(DEBIAN);
+    let emulation = ("PYRO_ENGINE", "qemu-emulation");
+    let doctor = home.pyro(["doctor", "--json"]).env(emulation.0, emulation.1).run().expect(0).json();
+    let acceleration = &doctor["acceleration"];
+    assert_eq!(acceleration["selected"], "emulation");
+    assert_eq!(acceleration["reason"], "PYRO_ENGINE says so");
+    assert_eq!(acceleration["kvm"]["boots_guest"], Value::Null);
+    let ran = run(&home, &["--json"], &["true"]).env(emulation.0, emulation.1).run().expect(0);
+    assert!(!ran.stderr.contains("phase=probe"), "{}", ran.stderr);
+    assert_eq!(ran.json()["engine"], emulation.1);
+    // The supervisor of a workspace starts its guest.
+    let created = home.pyro(["workspace", "create", DEBIAN, "--json"]).env(emulation.0, emulation.1);
+    let created = created.run().expect(0);
+    assert!(!created.stderr.contains("phase=probe"), "{}", created.stderr);
+    let created = created.json();
+    assert_eq!(created["engine"], emulation.1);
+    let id = created["workspace_id"].as_str().unwrap().to_owned();
+    home.pyro(["workspace", "delete", &id]).run().expect(0).text();
+    let refused = home.pyro(["env", "list", "--json"]).env("PYRO_ENGINE", "xen").run();
+    let error = refused.refused((2, "invalid_input"));
+    assert!(error["message"].as_str().unwrap().contains("auto, qemu-kvm or qemu-emulation"), "{error}");
+}

@@ -1,7 +1,7 @@
 //! The SDK in a home, for tests that take more than one step with a machine.
 
 use crate::{DEBIAN, SUITE};
-use pyro::{Dirs, FetchOptions, Pyro, Settings, Silent, TemplatePolicy};
+use pyro::{Dirs, EngineChoice, FetchOptions, Pyro, Settings, Silent, TemplatePolicy};
 use pyro_testkit::Home;
 use std::ffi::OsString;
 use std::future::Future;
@@ -32,7 +32,8 @@ pub fn of(home: &Home) -> Pyro {
     let dirs = Dirs::resolve(&lookup).unwrap();
     let program = Some(env!("CARGO_BIN_EXE_pyro").into());
     let (progress, source) = (Arc::new(Silent), FetchOptions::default());
-    Pyro::new(Settings { dirs, progress, source, templates: TemplatePolicy::Manual, program })
+    let (templates, engine) = (TemplatePolicy::Manual, EngineChoice::Auto);
+    Pyro::new(Settings { dirs, progress, source, templates, engine, program })
 }
 
 pub fn block_on<T>(work: impl Future<Output = T>) -> T {

@@ -64,8 +64,9 @@ impl Starting {
         let socket = BufReader::new(UnixStream::from_std(ours).map_err(failed)?);
         // It may boot twice, when its template fails.
         let mut starting = Self { socket, patience: boot * 2 + START_MARGIN };
-        let (dirs, templates) = (pyro.dirs().clone(), pyro.settings.templates);
-        let order = Order { dirs, templates, workspace_id: id.clone() };
+        let settings = &pyro.settings;
+        let (dirs, templates, engine) = (settings.dirs.clone(), settings.templates, settings.engine);
+        let order = Order { dirs, templates, engine, workspace_id: id.clone() };
         send(&mut starting.socket, &order).await.map_err(failed)?;
         Ok(starting)
     }

@@ -1,5 +1,6 @@
 //! What a supervisor and its clients say to each other: one JSON document a line.
 
+use crate::EngineChoice;
 use crate::store::Started;
 use crate::template::TemplatePolicy;
 use crate::workspace::{PublishPort, PublishedPort, WorkspaceId};
@@ -18,6 +19,7 @@ const MAX_LINE_BYTES: u64 = 1 << 20;
 pub(crate) struct Order {
     pub(crate) dirs: Dirs,
     pub(crate) templates: TemplatePolicy,
+    pub(crate) engine: EngineChoice,
     pub(crate) workspace_id: WorkspaceId,
 }
 

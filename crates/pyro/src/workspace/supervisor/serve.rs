@@ -9,7 +9,6 @@ use crate::boxed;
 use crate::engine::blocking;
 use crate::network::{EVENT_QUEUE, NetEvent, NetworkPlan};
 use crate::store::{Record, Started, WorkspaceState};
-use crate::template::TemplatePolicy;
 use crate::vm::{MachinePlan, Running, Shape};
 use crate::workspace::{SecretValues, SeedMode, WorkspaceDirectory, WorkspaceError, WorkspaceId};
 use crate::{FetchOptions, Pyro, PyroError, Settings};
@@ -140,8 +139,8 @@ struct Supervisor {
 
 impl Supervisor {
     async fn start(order: Order) -> Result<(Self, Started), PyroError> {
-        let Order { dirs, templates, workspace_id } = order;
-        let pyro = pyro(dirs, templates);
+        let workspace_id = order.workspace_id.clone();
+        let pyro = pyro(order);
         let id = workspace_id.clone();
         let record = pyro.read(move |store| Record::find(store, &id)).await?;
         let record = record.ok_or(WorkspaceError::Unknown { id: workspace_id, near: vec![] })?;
@@ -368,10 +367,10 @@ async fn tell(mut client: BufReader<UnixStream>, answer: impl Serialize + Sync) 
     let _unheard = send(&mut client, &answer).await;
 }
 
-fn pyro(dirs: pyro_runtime::Dirs, templates: TemplatePolicy) -> Pyro {
+fn pyro(Order { dirs, templates, engine, .. }: Order) -> Pyro {
     let program = std::env::current_exe().ok();
     let (progress, source) = (Arc::new(Silent), FetchOptions::default());
-    Pyro::new(Settings { dirs, progress, source, templates, program })
+    Pyro::new(Settings { dirs, progress, source, templates, engine, program })
 }
 
 /// Why the machine ended, once it has; never, where there is none.
