@@ -24,7 +24,6 @@ use anyhow::{Result, bail};
 use plan::{Figure, Plan};
 use pyro::{Pyro, Settings, TemplatePolicy};
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 /// What every guest is made from.
@@ -39,29 +38,13 @@ pub fn bench(arguments: &[&str]) -> Result<()> {
             "steps taken through the SDK are only worth measuring in a release build: `cargo xtask` makes one"
         );
     }
-    if !cargo(root).args(["build", "--release"]).status()?.success() {
+    if !super::cargo(root).args(["build", "--release"]).status()?.success() {
         bail!("the release build failed");
     }
     let binary = root.join("target/release/pyro");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let series = runtime.block_on(measure(&binary, &plan))?;
     report::print(&series)
-}
-
-/// A cargo that finds nothing of what the cargo that runs this program has told it about its own package: to some build
-/// scripts that is a change, and much would be built again each time.
-fn cargo(root: &Path) -> Command {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(root);
-    for (name, _) in std::env::vars_os() {
-        if name
-            .to_str()
-            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
-        {
-            cargo.env_remove(&name);
-        }
-    }
-    cargo
 }
 
 async fn measure(binary: &Path, plan: &Plan) -> Result<Vec<series::Series>> {

@@ -1,0 +1,187 @@
+//! `kvm-lab`: runs a command where KVM works, on a host where it need not.
+//!
+//! In software emulation a guest of pyro's has the virtualization extensions of an AMD CPU (SVM), and its kernel's modules are
+//! all there. So the laboratory is a workspace: it begins with the release build of `pyro`, the runtime bundle and an environment
+//! on its read-only seed disk, the modules of KVM are loaded, and the command finds `pyro` in its `PATH`, with a cache that has
+//! all it needs. Output and exit status are the command's.
+
+use crate::cargo;
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Output, Stdio};
+
+/// What the laboratory's own guest is made from: it has the Python that loads modules.
+const OUTER: &str = "debian:12-build";
+/// What guests inside of it are made from.
+const INNER: &str = "debian:12";
+/// Room for two guests with 1 GiB each, a template, and what the host's end needs.
+const SIZE: [&str; 4] = ["--vcpu-count", "2", "--mem-mib", "6144"];
+/// For a whole suite of tests, where each exit of a guest costs an emulated world switch.
+const SECONDS: &str = "14400";
+
+/// The kernel would unpack them by itself, but Debian's is built without that.
+const LOAD_MODULES: &str = r#"
+import ctypes, lzma, os, pathlib, sys
+INIT_MODULE = 175
+libc = ctypes.CDLL(None, use_errno=True)
+modules = pathlib.Path("/lib/modules") / os.uname().release
+for name in ("irqbypass", "kvm", "kvm-amd"):
+    path = next(modules.rglob(name + ".ko.xz"), None)
+    if path is None:
+        sys.exit(f"there is no module {name}")
+    module = lzma.decompress(path.read_bytes())
+    if libc.syscall(INIT_MODULE, module, ctypes.c_ulong(len(module)), b"") != 0:
+        sys.exit(f"{path}: {os.strerror(ctypes.get_errno())}")
+"#;
+
+/// What the command is run by: `$1` loads the modules, the rest is the command.
+const RUN: &str = r#"
+python3 -c "$1" && [ -e /dev/kvm ] || { echo "kvm-lab: there is no /dev/kvm in the laboratory" >&2; exit 1; }
+shift
+export PATH="/workspace/bin:$PATH" XDG_CACHE_HOME=/workspace/cache HOME=/root
+# Emulated world switches make a boot take longer than a probe waits.
+export PYRO_ENGINE="${PYRO_ENGINE:-qemu-kvm}"
+exec "$@"
+"#;
+
+pub fn usage() -> &'static str {
+    "cargo xtask kvm-lab -- COMMAND [ARGUMENT…]"
+}
+
+/// Runs `command` in the laboratory; the exit status is its own.
+pub fn kvm_lab(command: &[&str]) -> Result<ExitCode> {
+    if command.is_empty() {
+        bail!("usage: {}", usage());
+    }
+    let root = super::root()?;
+    if !cargo(root).args(["build", "--release"]).status()?.success() {
+        bail!("the release build failed");
+    }
+    let pyro = Program(root.join("target/release/pyro"));
+    let seed = root.join("target/kvm-lab");
+    pyro.prepare_seed(&seed)?;
+    let laboratory = Laboratory::create(&pyro, &seed)?;
+    laboratory.run(command)
+}
+
+/// The release build.
+struct Program(PathBuf);
+
+impl Program {
+    fn call<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Command {
+        let mut command = Command::new(&self.0);
+        command.args(arguments);
+        command
+    }
+
+    /// What a call prints. Its talk is passed on.
+    fn output<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Result<String> {
+        let mut command = self.call(arguments);
+        let Output { status, stdout, .. } = command.stderr(Stdio::inherit()).output()?;
+        if !status.success() {
+            bail!("{command:?} ended with {status}");
+        }
+        Ok(String::from_utf8(stdout)?)
+    }
+
+    fn document<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Result<Value> {
+        Ok(serde_json::from_str(&self.output(arguments)?)?)
+    }
+
+    /// Puts what the laboratory begins with into `seed`, as links where possible: the program, the bundle, and the environment.
+    fn prepare_seed(&self, seed: &Path) -> Result<()> {
+        for environment in [OUTER, INNER] {
+            self.output(["env", "pull", environment])?;
+        }
+        let bundle = self.document(["runtime", "status", "--json"])?;
+        let bundle = path_in(&bundle["bundle"]["path"])?;
+        let environment = self.document(["env", "inspect", INNER, "--json"])?;
+        let image = path_in(&environment["path"])?;
+        let manifest = image.with_file_name(INNER.replace(':', "-") + ".json");
+        let current = bundle.with_file_name("current.json");
+
+        if seed.exists() {
+            fs::remove_dir_all(seed)?;
+        }
+        let (programs, cache) = (seed.join("bin"), seed.join("cache/pyro"));
+        let (bundles, environments) = (cache.join("runtime"), cache.join("environments"));
+        for directory in [&programs, &bundles, &environments] {
+            fs::create_dir_all(directory)?;
+        }
+        // Without what only debuggers read it is a fifth of its size.
+        let program = programs.join("pyro");
+        if !Command::new("strip").arg("-o").arg(&program).arg(&self.0).status().is_ok_and(|it| it.success()) {
+            link(&self.0, &program)?;
+        }
+        for file in [&image, &manifest] {
+            link(file, &environments.join(file.file_name().unwrap_or_default()))?;
+        }
+        link(&current, &bundles.join(current.file_name().unwrap_or_default()))?;
+        link_tree(&bundle, &bundles.join(bundle.file_name().unwrap_or_default()))
+    }
+}
+
+fn path_in(value: &Value) -> Result<PathBuf> {
+    Ok(value.as_str().context("pyro names no path")?.into())
+}
+
+fn link(from: &Path, to: &Path) -> Result<()> {
+    if fs::hard_link(from, to).is_err() {
+        fs::copy(from, to).with_context(|| format!("cannot copy {}", from.display()))?;
+    }
+    Ok(())
+}
+
+fn link_tree(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            link_tree(&from, &to)?;
+        } else if kind.is_symlink() {
+            symlink(fs::read_link(&from)?, &to)?;
+        } else {
+            link(&from, &to)?;
+        }
+    }
+    Ok(())
+}
+
+/// A workspace, deleted when this is dropped. Where that does not happen its time to live ends it.
+struct Laboratory<'a> {
+    pyro: &'a Program,
+    id: String,
+}
+
+impl<'a> Laboratory<'a> {
+    fn create(pyro: &'a Program, seed: &Path) -> Result<Self> {
+        let mut arguments = vec!["workspace", "create", OUTER, "--id-only", "--ttl-seconds", SECONDS];
+        arguments.extend(SIZE);
+        arguments.extend(["--name", "kvm-lab", "--seed-path"]);
+        let mut arguments: Vec<&OsStr> = arguments.into_iter().map(OsStr::new).collect();
+        arguments.push(seed.as_os_str());
+        let id = pyro.output(arguments)?.trim().to_owned();
+        Ok(Self { pyro, id })
+    }
+
+    fn run(&self, command: &[&str]) -> Result<ExitCode> {
+        let words =
+            ["workspace", "exec", &self.id, "--timeout-seconds", SECONDS, "--", "sh", "-c", RUN, "kvm-lab"];
+        let status = self.pyro.call(words).arg(LOAD_MODULES).args(command).status()?;
+        let code = status.code().and_then(|code| u8::try_from(code).ok());
+        Ok(code.context("pyro was killed")?.into())
+    }
+}
+
+impl Drop for Laboratory<'_> {
+    fn drop(&mut self) {
+        // It says itself what went wrong, and the time to live ends what is left.
+        let _deleted = self.pyro.call(["workspace", "delete", &self.id]).stdout(Stdio::null()).status();
+    }
+}
