@@ -3,7 +3,6 @@
 use crate::diagnose::judge;
 use crate::entry::{Change, Entry, Place};
 use crate::uninterrupted::uninterrupted;
-
 use crate::{
     Expected, Host, HostError, Registration, Status, Surroundings, claude_code, codex, opencode, words,
 };

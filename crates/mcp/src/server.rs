@@ -27,8 +27,9 @@ use std::time::Duration;
 
 /// How alike the name of a tool has to be to be meant: they all have much in common.
 const ALIKE_TOOLS: f64 = 0.8;
-/// How long the project is looked at when the server starts. Hosts wait for that, some of them 10 s.
-const LOOKING: Duration = Duration::from_secs(5);
+/// How long the project may take to be listed when the server starts, after at most 2 s to find it. Hosts wait for that, some of
+/// them 10 s.
+const LISTING: Duration = Duration::from_secs(3);
 /// Largest message: a text of 1 MiB, every byte of which may need an escape.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 8 << 20;
 
@@ -66,7 +67,7 @@ pub struct Server {
 /// start: the report says so, and so does each creation that would need it.
 pub async fn create_server(pyro: Pyro, settings: ServerSettings, cwd: &Path) -> Result<Server, PyroError> {
     let project = Project::resolve(&settings.project, cwd).await?;
-    let report = project.diagnose_within(LOOKING).await;
+    let report = project.diagnose_within(LISTING).await;
     let defaults = Defaults { environment: &settings.environment, project: &beginning(&report) };
     let offer = Arc::new(Offer::new(settings.exposure, &defaults));
     Ok(Server { pyro, project, settings: Arc::new(settings), report: Arc::new(report), offer })

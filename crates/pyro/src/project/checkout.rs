@@ -14,7 +14,7 @@ pub(super) use super::files::Tracked;
 /// Where Git keeps a checkout's repository, or says where that is.
 const DOT_GIT: &str = ".git";
 /// How long Git may take to say whether a directory is a checkout: it reads three small files.
-const LOOKING: Duration = Duration::from_secs(5);
+const LOOKING: Duration = Duration::from_secs(2);
 /// Most submodules that are listed, and how deep in each other.
 const MAX_SUBMODULES: usize = 1000;
 const MAX_DEPTH: usize = 16;

@@ -6,6 +6,7 @@ use pyro_testkit::{Home, PROTOCOL, Value, json};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
+use std::process::Command;
 
 /// A checkout with what a checkout has.
 fn checkout(home: &Home) -> PathBuf {
@@ -89,4 +90,17 @@ fn a_project_that_cannot_be_read_is_told_with_the_way_out() {
     assert!(client.close().success());
     let named = home.pyro(["mcp", "serve", "--project-path", "/nowhere"]).run();
     assert!(named.code != Some(0) && named.stderr.contains("/nowhere"), "{}", named.stderr);
+}
+
+#[test]
+fn a_checkout_that_does_not_answer_does_not_hold_up_the_server() {
+    let home = prepared();
+    let root = checkout(&home);
+    assert!(Command::new("mkfifo").arg(root.join(".git/fifo")).status().unwrap().success());
+    git(&root, &["config", "include.path", "fifo"]);
+    let mut client = home.pyro(["mcp", "serve"]).within(&root).mcp();
+    let _server = client.initialize(PROTOCOL);
+    let told = description(&client.request("tools/list", &json!({})));
+    assert!(told.contains("was not done within 2 s"), "{told}");
+    assert!(client.close().success());
 }
