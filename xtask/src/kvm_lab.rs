@@ -11,8 +11,9 @@ use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Output, Stdio};
+use std::process::{Child, Command, ExitCode, Output, Stdio};
 
 /// What the laboratory's own guest is made from: it has the Python that loads modules.
 const OUTER: &str = "debian:12-build";
@@ -153,11 +154,15 @@ fn link_tree(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A workspace, deleted when this is dropped. Where that does not happen its time to live ends it.
+/// A workspace that goes with this process, however it ends: a keeper, which Ctrl-C does not reach, deletes it when the pipe to
+/// it closes.
 struct Laboratory<'a> {
     pyro: &'a Program,
     id: String,
+    keeper: Child,
 }
+
+const KEEP: &str = r#"read -r _; exec "$0" workspace delete "$1" >/dev/null"#;
 
 impl<'a> Laboratory<'a> {
     fn create(pyro: &'a Program, seed: &Path) -> Result<Self> {
@@ -167,7 +172,11 @@ impl<'a> Laboratory<'a> {
         let mut arguments: Vec<&OsStr> = arguments.into_iter().map(OsStr::new).collect();
         arguments.push(seed.as_os_str());
         let id = pyro.output(arguments)?.trim().to_owned();
-        Ok(Self { pyro, id })
+        let mut keeper = Command::new("sh");
+        keeper.args(["-c", KEEP]).arg(&pyro.0).arg(&id).stdin(Stdio::piped()).process_group(0);
+        let keeper =
+            keeper.spawn().with_context(|| format!("the workspace {id} is left, without a keeper"))?;
+        Ok(Self { pyro, id, keeper })
     }
 
     fn run(&self, command: &[&str]) -> Result<ExitCode> {
@@ -181,7 +190,8 @@ impl<'a> Laboratory<'a> {
 
 impl Drop for Laboratory<'_> {
     fn drop(&mut self) {
-        // It says itself what went wrong, and the time to live ends what is left.
-        let _deleted = self.pyro.call(["workspace", "delete", &self.id]).stdout(Stdio::null()).status();
+        drop(self.keeper.stdin.take());
+        // What it says of a failure goes to standard error; the time to live ends what is left.
+        let _deleted = self.keeper.wait();
     }
 }
