@@ -4,7 +4,7 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use rustix::process::{Signal, getpid, getppid, nice, set_parent_process_death_signal, setsid};
+use rustix::process::{Pid, Signal, getpid, getppid, nice, set_parent_process_death_signal, setsid};
 
 /// Makes the process of `command` die with the thread that starts it, and close every descriptor but its standard ones
 /// when it is executed; a later `pre_exec` may exempt some.
@@ -14,11 +14,7 @@ use rustix::process::{Signal, getpid, getppid, nice, set_parent_process_death_si
 pub fn attach(command: &mut Command) {
     let parent = getpid();
     let in_child = move || {
-        set_parent_process_death_signal(Some(Signal::KILL))?;
-        // Whether the parent was gone before the signal was asked for.
-        if getppid() != Some(parent) {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
+        die_with(parent)?;
         close_others_on_exec();
         Ok(())
     };
@@ -27,6 +23,15 @@ pub fn attach(command: &mut Command) {
     unsafe {
         command.pre_exec(in_child);
     }
+}
+
+/// Makes the calling process die with the thread of `parent` that forked it; fails with `BrokenPipe` when that is gone already.
+/// To be repeated after every change of ids, which clears the signal. For the time between fork and exec: it makes system
+/// calls alone.
+pub fn die_with(parent: Pid) -> io::Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    // Whether the parent was gone before the signal was asked for.
+    if getppid() == Some(parent) { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
 }
 
 /// How urgent the work of a detached process is.
