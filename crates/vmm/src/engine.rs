@@ -1,6 +1,6 @@
 //! What every engine offers. Callers see only this; an engine that lacks something declares it.
 
-use crate::{MachineSpec, VmmError};
+use crate::{JailLevel, MachineSpec, VmmError};
 use futures::future::BoxFuture;
 use pyro_runtime::Sha256Digest;
 use serde::Serialize;
@@ -74,6 +74,11 @@ pub trait Machine: Send + Sync {
 
     /// Process id of the VMM.
     fn pid(&self) -> u32;
+
+    /// How far this host jails the VMM; none where there is no VMM, but a process of the host's.
+    fn jail(&self) -> Option<&JailLevel> {
+        None
+    }
 
     /// The last lines of the guest's console and the VMM's own messages, bounded.
     fn console_tail(&self) -> String;

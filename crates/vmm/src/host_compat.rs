@@ -1,6 +1,5 @@
 //! The agent as an ordinary process on the host: the same protocol, no isolation whatsoever. Only when asked for.
 
-use crate::confine::Confinement;
 use crate::engine::{Capabilities, Engine, ExecutionMode, ExitReport, Machine};
 use crate::process::KeptProcess;
 use crate::{MachineSpec, VmmError};
@@ -33,7 +32,7 @@ impl HostCompat {
         command.arg("--workdir").arg(&spec.directory);
         command.current_dir(&spec.directory);
         // The program is closed by being executed, so that nothing the agent starts inherits it.
-        let process = KeptProcess::start(command, Confinement::none(), vec![agent_end.into()]).await?;
+        let process = KeptProcess::start(command, None, vec![agent_end.into()]).await?;
         drop(program);
         let channel =
             UnixStream::from_std(channel).map_err(|error| VmmError::host("prepare the channel", error))?;

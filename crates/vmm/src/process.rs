@@ -1,13 +1,14 @@
 //! A child process that cannot outlive pyro.
 //!
-//! Each child has a keeper thread of its own. The thread confines itself (the confinement is per thread and inherited),
-//! starts the child with a parent-death signal, drains its output into a bounded tail, waits for it and ends. The
-//! parent-death signal is tied to the thread that forked: as the keeper lives exactly as long as its child, the kernel
-//! kills the child when pyro dies in any way, and never earlier.
+//! Each child has a keeper thread of its own. The thread starts the child with a parent-death signal and, for a VMM, in a
+//! [`Jail`], drains its output into a bounded tail, waits for it and ends. The parent-death signal is tied to the thread that
+//! forked: as the keeper lives exactly as long as its child, the kernel kills the child when pyro dies in any way, and never
+//! earlier.
 
 use crate::VmmError;
-use crate::confine::Confinement;
+use crate::cgroup::Cgroup;
 use crate::engine::ExitReport;
+use crate::jail::{self, Jail, JailLevel};
 use crate::tail::Tail;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -25,6 +26,7 @@ use tokio::sync::{oneshot, watch};
 #[derive(Debug)]
 pub(crate) struct KeptProcess {
     pid: u32,
+    jail: Option<JailLevel>,
     /// KILL, but for a process that has others of its own to end.
     end_signal: Signal,
     handle: OwnedFd,
@@ -34,13 +36,13 @@ pub(crate) struct KeptProcess {
 
 impl KeptProcess {
     /// Starts `command`, which [`pyro_runtime::child::attach`] was applied to; it keeps exactly the descriptors in
-    /// `inherited` besides its standard ones.
+    /// `inherited` besides its standard ones. Without a jail it is an ordinary process of the host's.
     pub(crate) async fn start(
         command: Command,
-        confinement: Confinement,
+        jail: Option<Jail>,
         inherited: Vec<OwnedFd>,
     ) -> Result<Self, VmmError> {
-        let end_signal = if confinement.unconfined { Signal::TERM } else { Signal::KILL };
+        let end_signal = if jail.is_some() { Signal::KILL } else { Signal::TERM };
         let program = PathBuf::from(command.get_program());
         let failed = |source| VmmError::Spawn { program: program.clone(), source };
         let (started, start) = oneshot::channel();
@@ -49,11 +51,16 @@ impl KeptProcess {
         let tail = output.clone();
         thread::Builder::new()
             .name("pyro-keeper".to_owned())
-            .spawn(move || keep(command, &confinement, inherited, &tail, started, &ended))
+            .spawn(move || keep(command, jail.as_ref(), inherited, &tail, started, &ended))
             .map_err(failed)?;
-        let (pid, handle) =
+        let Started { pid, handle, jail } =
             start.await.map_err(|_| failed(io::Error::other("the keeper thread ended")))?.map_err(failed)?;
-        Ok(Self { pid, end_signal, handle, output, exit })
+        Ok(Self { pid, jail, end_signal, handle, output, exit })
+    }
+
+    /// How far its jail got; none for a process without one.
+    pub(crate) fn jail(&self) -> Option<&JailLevel> {
+        self.jail.as_ref()
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -95,15 +102,32 @@ impl Drop for KeptProcess {
     }
 }
 
+/// What a keeper tells once its child runs.
+struct Started {
+    pid: u32,
+    handle: OwnedFd,
+    jail: Option<JailLevel>,
+}
+
 fn keep(
     command: Command,
-    confinement: &Confinement,
+    jail: Option<&Jail>,
     inherited: Vec<OwnedFd>,
     tail: &Tail,
-    started: oneshot::Sender<io::Result<(u32, OwnedFd)>>,
+    started: oneshot::Sender<io::Result<Started>>,
     ended: &watch::Sender<Option<ExitReport>>,
 ) {
-    let (mut child, handle) = match spawn(command, confinement, &inherited) {
+    // Removed when the child is gone.
+    let cgroup = jail.and_then(|jail| Cgroup::create(&jail.name, jail.resources));
+    let running = match jail {
+        Some(jail) => spawn_jailed(command, jail, &inherited, cgroup.as_ref()),
+        None => spawn(command, &inherited).map(|child| (child, None)),
+    };
+    let running = running.and_then(|(child, jail)| {
+        let handle = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
+        Ok((Started { pid: child.id(), handle, jail }, child))
+    });
+    let (start, mut child) = match running {
         Ok(running) => running,
         Err(error) => {
             // The caller gave up waiting when this fails; there is nobody left to tell.
@@ -112,7 +136,7 @@ fn keep(
         }
     };
     drop(inherited);
-    if started.send(Ok((child.id(), handle))).is_err() {
+    if started.send(Ok(start)).is_err() {
         let _gone = child.kill();
     }
     drain(&mut child, tail);
@@ -120,44 +144,61 @@ fn keep(
         Ok(status) => status.to_string(),
         Err(error) => format!("unknown ({error})"),
     };
+    drop(cgroup);
     ended.send_replace(Some(ExitReport { status }));
 }
 
-fn spawn(
-    mut command: Command,
-    confinement: &Confinement,
-    inherited: &[OwnedFd],
-) -> io::Result<(Child, OwnedFd)> {
-    confinement.enter_thread()?;
-    let limits = confinement.limits();
+fn spawn(mut command: Command, inherited: &[OwnedFd]) -> io::Result<Child> {
     let descriptors: Vec<i32> = inherited.iter().map(AsRawFd::as_raw_fd).collect();
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    let in_child = move || {
-        for (resource, limit) in &limits {
-            rustix::process::setrlimit(*resource, *limit)?;
-        }
+    prepare(&mut command, move || {
         for descriptor in &descriptors {
-            keep_over_exec(*descriptor)?;
+            jail::keep_over_exec(*descriptor)?;
         }
         Ok(())
-    };
-    // SAFETY: between fork and exec the closure only makes system calls (setrlimit, fcntl); it neither
-    // allocates nor takes locks, and the vectors it reads were built before the fork.
+    });
+    command.spawn()
+}
+
+/// A host that refuses namespaces may do so at any step, when the child has a part of them: that one ends, and the next
+/// does without.
+fn spawn_jailed(
+    mut command: Command,
+    jail: &Jail,
+    inherited: &[OwnedFd],
+    cgroup: Option<&Cgroup>,
+) -> io::Result<(Child, Option<JailLevel>)> {
+    let (mut entry, report) = jail.prepare(inherited, cgroup)?;
+    prepare(&mut command, move || entry.enter());
+    let mut namespaces = Ok(());
+    loop {
+        let spawned = command.spawn();
+        match (spawned, report.read()) {
+            (Ok(child), Ok(Ok(level))) => return Ok((child, Some(JailLevel { namespaces, ..level }))),
+            (Err(_), Ok(Err(obstacle))) if namespaces.is_ok() && obstacle.concerns_namespaces() => {
+                namespaces = Err(obstacle);
+                report.renounce_namespaces();
+            }
+            (Err(error), Ok(Err(obstacle))) => return Err(io::Error::new(error.kind(), obstacle)),
+            (Err(error), _) => return Err(error),
+            (Ok(mut child), _) => {
+                let _gone = child.kill();
+                child.wait()?;
+                return Err(io::Error::other("the child did not tell how it was jailed"));
+            }
+        }
+    }
+}
+
+/// Gives `command` its standard descriptors, a process group, and what it does before it is executed, which must neither
+/// allocate nor take locks.
+fn prepare(command: &mut Command, in_child: impl FnMut() -> io::Result<()> + Send + Sync + 'static) {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    // SAFETY: between fork and exec the closures of this module only make system calls (`jail::Entry::enter`, fcntl); what
+    // they read and write was allocated before the fork.
     #[expect(unsafe_code, reason = "std offers no other way to act in the child")]
     unsafe {
         command.pre_exec(in_child);
     }
-    let child = command.spawn()?;
-    let pid = Pid::from_child(&child);
-    Ok((child, pidfd_open(pid, PidfdFlags::empty())?))
-}
-
-fn keep_over_exec(descriptor: i32) -> io::Result<()> {
-    // SAFETY: the keeper owns the descriptor (`inherited`) for the whole life of the closure that calls this.
-    #[expect(unsafe_code, reason = "only raw numbers cross the fork")]
-    let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(descriptor) };
-    rustix::io::fcntl_setfd(borrowed, rustix::io::FdFlags::empty())?;
-    Ok(())
 }
 
 /// Reads both outputs into the tail until the child has closed them.

@@ -9,8 +9,9 @@ mod command;
 mod qmp;
 mod tsc;
 
-use crate::confine::Confinement;
+use crate::cgroup::Resources;
 use crate::engine::{Capabilities, Engine, ExecutionMode, ExitReport, Machine};
+use crate::jail::{Directory, Jail, JailLevel, Sockets};
 use crate::process::KeptProcess;
 use crate::{MachineSpec, Start, VmmError};
 use capture::Capture;
@@ -52,11 +53,11 @@ impl Qemu {
         let ram = capture.as_ref().map(Capture::ram).transpose()?;
         let channels = command::Channels { agent: &guest_end, monitor: &monitor_end, ram: ram.as_ref() };
         let command = command::build(&self.bundle, self.acceleration, &spec, &channels);
-        let confinement = self.confinement(&spec);
+        let jail = self.jail(&spec);
         let lock = spec.lock.as_ref().map(|lock| lock.try_clone()).transpose();
         let lock = lock.map_err(|error| VmmError::host("share a lock with the VMM", error))?;
         let inherited = [Some(guest_end), Some(monitor_end), ram, lock].into_iter().flatten().collect();
-        let process = KeptProcess::start(command, confinement, inherited).await?;
+        let process = KeptProcess::start(command, Some(jail), inherited).await?;
         let mut monitor = Monitor::Unopened(monitor);
         if let Start::Restore(snapshot) = &spec.start
             && let Err(error) = monitor.restore(&snapshot.state).await
@@ -69,7 +70,7 @@ impl Qemu {
         Ok(QemuMachine { process, channel: Some(channel), monitor: Mutex::new(monitor), capture })
     }
 
-    fn confinement(&self, spec: &MachineSpec) -> Confinement {
+    fn jail(&self, spec: &MachineSpec) -> Jail {
         let (read_only, writable): (Vec<_>, Vec<_>) = spec.disks.iter().partition(|disk| disk.read_only);
         let mut readable: Vec<PathBuf> = read_only.into_iter().map(|disk| disk.path.clone()).collect();
         readable.extend([spec.kernel.clone(), spec.initramfs.clone()]);
@@ -87,12 +88,20 @@ impl Qemu {
         if self.acceleration == Acceleration::Kvm {
             writable.push("/dev/kvm".into());
         }
-        Confinement {
+        Jail {
+            name: spec.name.clone(),
             programs: vec![self.bundle.dir().to_owned()],
             readable,
             writable,
+            directory: Directory { path: spec.directory.clone(), may_create: false },
+            // QEMU takes a file for the guest's memory by name alone.
+            named_descriptors: matches!(spec.start, Start::BootForSnapshot(_)),
+            sockets: Sockets::None,
             max_file_bytes: pyro_runtime::bundle::SCRATCH_DISK_BYTES,
-            unconfined: false,
+            resources: Resources {
+                memory_bytes: u64::from(spec.memory.get()) << 20,
+                vcpus: spec.vcpus.get(),
+            },
         }
     }
 }
@@ -139,6 +148,10 @@ impl Machine for QemuMachine {
 
     fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    fn jail(&self) -> Option<&JailLevel> {
+        self.process.jail()
     }
 
     fn console_tail(&self) -> String {

@@ -1,0 +1,237 @@
+//! A control group of each VMM's own, where there is a cgroup v2 hierarchy that pyro may write to.
+//!
+//! It is made beside pyro's own group, since a group with processes may have none with controllers below it; in the root
+//! group, which is exempt, below it. So it takes root, or a user whose part of the hierarchy is delegated. It is removed when
+//! the VMM has ended; what a killed pyro left is removed at the next start, as far as nothing runs in it.
+
+use rustix::fs::{Mode, OFlags};
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Memory of a VMM beside its guest's: code, tables and buffers, and in emulation up to 1 GiB of translated code.
+const OVERHEAD_BYTES: u64 = 1536 << 20;
+/// Threads of a VMM beside those of its CPUs: at most 64 for disks, and a few.
+const OTHER_THREADS: u32 = 96;
+/// Processors for them.
+const OTHER_CPUS: u32 = 1;
+const CPU_PERIOD_MICROS: u32 = 100_000;
+
+const PREFIX: &str = "pyro-";
+const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
+/// An empty group that is younger may be one that a VMM is about to enter.
+const SWEPT_AGE: Duration = Duration::from_mins(1);
+
+/// What a machine was promised, which bounds what its VMM may use.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Resources {
+    /// The guest's memory.
+    pub(crate) memory_bytes: u64,
+    pub(crate) vcpus: u32,
+}
+
+/// A control group; removed when dropped, if it is empty by then.
+#[derive(Debug)]
+pub(crate) struct Cgroup {
+    path: PathBuf,
+    processes: OwnedFd,
+}
+
+impl Cgroup {
+    /// None where there is no hierarchy for us, or none with a controller.
+    pub(crate) fn create(name: &str, resources: Resources) -> Option<Self> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+        let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let parent = parent(&mounts, &own)?;
+        if !enable_controllers(&parent) {
+            return None;
+        }
+        sweep(&parent);
+        Self::create_in(&parent, name, resources).ok()
+    }
+
+    /// In `parent`, with the limits that its controllers offer.
+    fn create_in(parent: &Path, name: &str, resources: Resources) -> io::Result<Self> {
+        let name: String = name
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' })
+            .collect();
+        let mut path = parent.join(format!("{PREFIX}{name:.200}"));
+        if fs::create_dir(&path).is_err() {
+            // Another machine's of that name.
+            path = parent.join(format!("{PREFIX}{name:.200}.{}", std::process::id()));
+            fs::create_dir(&path)?;
+        }
+        let opened = open(&path.join("cgroup.procs"));
+        let processes = opened.inspect_err(|_| drop(fs::remove_dir(&path)))?;
+        for (file, value) in limits(resources) {
+            // Not there without the controller.
+            let _unlimited = write(&path.join(file), &value);
+        }
+        Ok(Self { path, processes })
+    }
+
+    /// What [`enter`] takes, for the child.
+    pub(crate) fn entrance(&self) -> io::Result<OwnedFd> {
+        self.processes.try_clone()
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // Swept later when this fails.
+        let _left = fs::remove_dir(&self.path);
+    }
+}
+
+/// Moves the calling process; it makes one system call.
+pub(crate) fn enter(entrance: &OwnedFd) -> rustix::io::Result<()> {
+    rustix::io::write(entrance, b"0").map(drop)
+}
+
+fn limits(resources: Resources) -> [(&'static str, String); 4] {
+    let memory = resources.memory_bytes.saturating_add(OVERHEAD_BYTES).to_string();
+    let quota = (resources.vcpus + OTHER_CPUS) * CPU_PERIOD_MICROS;
+    [
+        ("memory.max", memory.clone()),
+        // A host that is short of memory may swap a guest out, whole.
+        ("memory.swap.max", memory),
+        ("pids.max", (resources.vcpus + OTHER_THREADS).to_string()),
+        ("cpu.max", format!("{quota} {CPU_PERIOD_MICROS}")),
+    ]
+}
+
+/// The group in which those of VMMs may be made, from `/proc/self/mountinfo` and `/proc/self/cgroup`.
+fn parent(mounts: &str, own: &str) -> Option<PathBuf> {
+    let own = own.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let (root, mount) = mounts.lines().find_map(|line| {
+        let (mount, file_system) = line.split_once(" - ")?;
+        let mut fields = mount.split(' ').skip(3);
+        let (root, at) = (fields.next()?, fields.next()?);
+        (file_system.starts_with("cgroup2 ") && !at.contains('\\')).then_some((root, at))
+    })?;
+    let below = Path::new(own).strip_prefix(root).ok()?;
+    let own = Path::new(mount).join(below);
+    if below.as_os_str().is_empty() {
+        // Only the root of all has no type; that of a container is a group with processes like any other.
+        return (!own.join("cgroup.type").exists()).then_some(own);
+    }
+    own.parent().map(Path::to_owned)
+}
+
+/// Whether groups in `parent` have any controller of ours.
+fn enable_controllers(parent: &Path) -> bool {
+    let control = parent.join("cgroup.subtree_control");
+    for controller in CONTROLLERS {
+        // Not offered here, or not ours to enable, where this fails.
+        let _unchanged = write(&control, &format!("+{controller}"));
+    }
+    let enabled = fs::read_to_string(&control).unwrap_or_default();
+    enabled.split_whitespace().any(|controller| CONTROLLERS.contains(&controller))
+}
+
+fn sweep(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let is_ours = entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes());
+        let age =
+            entry.metadata().and_then(|found| found.modified()).ok().and_then(|made| made.elapsed().ok());
+        if is_ours && age.is_some_and(|age| age > SWEPT_AGE) {
+            // Refused for one with processes.
+            let _in_use = fs::remove_dir(entry.path());
+        }
+    }
+}
+
+fn write(path: &Path, value: &str) -> io::Result<()> {
+    rustix::io::write(open(path)?, value.as_bytes())?;
+    Ok(())
+}
+
+/// Opens what is there; a file that is missing is not made.
+fn open(path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RESOURCES: Resources = Resources { memory_bytes: 512 << 20, vcpus: 2 };
+    const MOUNT: &str = "31 23 0:28 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n";
+
+    #[test]
+    fn groups_of_machines_are_beside_our_own() {
+        for (mounts, own, expected) in [
+            (MOUNT, "0::/user.slice/app.slice/a.scope\n", Some("/sys/fs/cgroup/user.slice/app.slice")),
+            (MOUNT, "4:memory:/a\n0::/a\n", Some("/sys/fs/cgroup")),
+            (MOUNT, "4:memory:/a\n", None),
+            ("1 2 0:1 / / rw - ext4 /dev/vda rw\n", "0::/a/b\n", None),
+            ("9 8 0:2 /docker/x /cg rw shared:4 - cgroup2 none rw\n", "0::/docker/x/y/z\n", Some("/cg/y")),
+            ("9 8 0:2 /docker/x /cg rw shared:4 - cgroup2 none rw\n", "0::/elsewhere\n", None),
+        ] {
+            assert_eq!(parent(mounts, own), expected.map(PathBuf::from), "{mounts} {own}");
+        }
+    }
+
+    #[test]
+    fn the_root_of_all_takes_groups_and_that_of_a_container_does_not() {
+        let scratch = tempfile::tempdir().unwrap();
+        let mounts = format!("31 23 0:28 / {} rw - cgroup2 cgroup2 rw\n", scratch.path().display());
+        assert_eq!(parent(&mounts, "0::/\n").as_deref(), Some(scratch.path()));
+        fs::write(scratch.path().join("cgroup.type"), "domain\n").unwrap();
+        assert_eq!(parent(&mounts, "0::/\n"), None);
+    }
+
+    #[test]
+    fn without_a_controller_there_is_no_group() {
+        let scratch = tempfile::tempdir().unwrap();
+        let control = scratch.path().join("cgroup.subtree_control");
+        assert!(!enable_controllers(scratch.path()));
+        assert!(!control.exists());
+        fs::write(&control, "pids hugetlb\n").unwrap();
+        // The file is no kernel's: it holds what was written last.
+        assert!(!fs::read_to_string(&control).unwrap().contains("memory"));
+    }
+
+    #[test]
+    fn limits_leave_room_for_the_vmm_itself() {
+        let limits = limits(RESOURCES);
+        assert_eq!(limits[0], ("memory.max", (2048_u64 << 20).to_string()));
+        assert_eq!(limits[2], ("pids.max", "98".to_owned()));
+        assert_eq!(limits[3], ("cpu.max", "300000 100000".to_owned()));
+    }
+
+    /// Any hierarchy will do, one without controllers too.
+    #[test]
+    fn a_process_enters_and_its_empty_group_goes() {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+        let Some(parent) = parent(&mounts, &own) else { return eprintln!("skipped: no cgroup v2 for us") };
+        let name = format!("test/{}", std::process::id());
+        let cgroup = match Cgroup::create_in(&parent, &name, RESOURCES) {
+            Ok(cgroup) => cgroup,
+            Err(error) => return eprintln!("skipped: no group in {}: {error}", parent.display()),
+        };
+        let path = cgroup.path.clone();
+        assert_eq!(path, parent.join(format!("pyro-test_{}", std::process::id())));
+        let entrance = cgroup.entrance().unwrap();
+        let mut child = std::process::Command::new("/bin/cat");
+        child.stdin(std::process::Stdio::piped());
+        // SAFETY: the closure makes one system call.
+        #[expect(unsafe_code, reason = "std offers no other way to act in the child")]
+        unsafe {
+            std::os::unix::process::CommandExt::pre_exec(&mut child, move || Ok(enter(&entrance)?));
+        }
+        let mut child = child.spawn().unwrap();
+        let processes = fs::read_to_string(path.join("cgroup.procs")).unwrap();
+        assert_eq!(processes.trim(), child.id().to_string());
+        // One that is in use is not removed, whoever tries.
+        assert!(fs::remove_dir(&path).is_err());
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        drop(cgroup);
+        assert!(!path.exists());
+    }
+}
