@@ -26,7 +26,7 @@ pub fn attach(command: &mut Command) {
 }
 
 /// Makes the calling process die with the thread of `parent` that forked it; fails with `BrokenPipe` when that is gone already.
-/// To be repeated after every change of ids, which clears the signal. For the time between fork and exec: it makes system
+/// To be repeated after every change of ids and every gain of capabilities, which clear the signal. For the time between fork and exec: it makes system
 /// calls alone.
 pub fn die_with(parent: Pid) -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;

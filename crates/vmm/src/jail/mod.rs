@@ -153,7 +153,7 @@ impl Entry {
         }
         rustix::thread::set_no_new_privs(true).map_err(Step::NoNewPrivileges.failed())?;
         self.reporter.own_user(self.identity.assume().map_err(Step::Identity.failed())?);
-        // Changing the user clears the parent-death signal.
+        // New ids clear the parent-death signal, and so do the capabilities of a new user namespace.
         pyro_runtime::child::die_with(self.parent).map_err(Step::ParentDeath.failed_io())?;
         if let Some(ruleset) = self.ruleset.take() {
             self.reporter.landlock(ruleset::enter(ruleset).map_err(Step::Landlock.failed())?);

@@ -1,6 +1,6 @@
 //! What a jailed process can do to others, to the kernel, and to its own end.
 
-use super::{Host, Outcomes, python, refused};
+use super::{DEADLINE, Host, Outcomes, python, refused, until_it_says};
 use crate::jail::Jail;
 use crate::process::KeptProcess;
 use rustix::process::geteuid;
@@ -9,8 +9,6 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-
-const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A process of the same user.
 struct Bystander(Child);
@@ -101,7 +99,7 @@ print('no-new-privileges', libc.prctl(39, 0, 0, 0, 0))
 print('user', os.getuid() == os.geteuid() == os.getgid(), os.getuid())
 print('groups', os.getgroups())
 attempt('regain', lambda: os.setuid(0))
-attempt('chown', lambda: os.chown('disk', 0, 0))
+attempt('chown', lambda: os.chown('disk', 1, 1))
 ";
     let jailed = Outcomes::of(script, &host, Some(host.jail()), vec![]).await;
     let level = jailed.level.as_ref().unwrap();
@@ -111,7 +109,7 @@ attempt('chown', lambda: os.chown('disk', 0, 0))
         for set in ["effective", "permitted", "inheritable", "bounding"] {
             assert_eq!(jailed.outcome(set), "6", "{set}");
         }
-        assert_eq!(jailed.outcome("chown"), "EPERM");
+        assert_ne!(jailed.outcome("chown"), "done");
         if level.own_user {
             let user = jailed.outcome("user").strip_prefix("True ").unwrap();
             assert!(user.parse::<u32>().unwrap() >= 0x7000_0000, "{user}");
@@ -175,11 +173,7 @@ async fn a_jailed_process_dies_with_its_pyro() {
         let script = "print('ready', flush=True)\n__import__('time').sleep(600)\n";
         let command = python(script, &host.path("machines/own"));
         let process = KeptProcess::start(command, Some(host.jail()), vec![]).await.unwrap();
-        let begun = Instant::now();
-        while !process.output().contains("ready") {
-            assert!(begun.elapsed() < DEADLINE, "{}", process.output());
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until_it_says("ready", &process).await;
         println!("\njailed {}", process.pid());
         // Killed before this ends.
         tokio::time::sleep(DEADLINE).await;
