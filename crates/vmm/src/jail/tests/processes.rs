@@ -1,7 +1,7 @@
 //! What a jailed process can do to others, to the kernel, and to its own end.
 
 use super::{DEADLINE, Host, Outcomes, python, refused, until_it_says};
-use crate::jail::Jail;
+use crate::jail::{Jail, LandlockLevel};
 use crate::process::KeptProcess;
 use rustix::process::geteuid;
 use std::io::{BufRead, BufReader};
@@ -164,6 +164,32 @@ attempt('root', lambda: os.listdir('/proc/self/root'))
     assert!(!unnamed.in_namespaces() || unnamed.outcome("name") == "ENOENT");
 }
 
+/// What the host offers is found out by a process without a jail, in the same way.
+#[tokio::test]
+async fn all_that_the_host_offers_is_entered() {
+    let host = Host::new();
+    // landlock_create_ruleset for its version; unshare, for a user namespace as well, and mount.
+    let script = "attempt('landlock', lambda: call(444, 0, 0, 1))
+root = ctypes.cast(ctypes.c_char_p(b'/'), ctypes.c_void_p).value
+attempt('namespaces', lambda: (call(272, 0x4c020000 | (os.geteuid() and 0x10000000)), call(165, 0, root, 0, 0x44000, 0)))
+";
+    let free = Outcomes::of(script, &host, None, vec![]).await;
+    let command =
+        python("print('ready', flush=True)\n__import__('time').sleep(600)\n", &host.path("machines/own"));
+    let process = KeptProcess::start(command, Some(host.jail()), vec![]).await.unwrap();
+    let level = process.jail().unwrap();
+    assert_eq!(free.outcome("landlock") == "done", level.landlock != LandlockLevel::None, "{level:?}");
+    if free.outcome("namespaces") != "done" {
+        return eprintln!("skipped: no namespaces here: {level:?}");
+    }
+    assert_eq!(level.namespaces, Ok(()));
+    until_it_says("ready", &process).await;
+    for namespace in ["mnt", "net", "ipc", "uts"] {
+        let of = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/{namespace}")).unwrap();
+        assert_ne!(of(&process.pid().to_string()), of("self"), "{namespace}");
+    }
+}
+
 /// A pyro that starts a jailed process, says which, and is killed.
 #[tokio::test]
 async fn a_jailed_process_dies_with_its_pyro() {
@@ -180,7 +206,7 @@ async fn a_jailed_process_dies_with_its_pyro() {
         return;
     }
     let scratch = tempfile::tempdir().unwrap();
-    let mut parent = Command::new(std::env::current_exe().unwrap());
+    let mut parent = Command::new("/proc/self/exe");
     let test = "jail::tests::processes::a_jailed_process_dies_with_its_pyro";
     parent.args(["--exact", test, "--nocapture"]).env(ROLE, "1").env("TMPDIR", scratch.path());
     let mut parent = parent.stdout(Stdio::piped()).spawn().unwrap();
