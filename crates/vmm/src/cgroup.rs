@@ -66,10 +66,7 @@ impl Cgroup {
         }
         let opened = open(&path.join("cgroup.procs"));
         let processes = opened.inspect_err(|_| drop(fs::remove_dir(&path)))?;
-        for (file, value) in limits(resources) {
-            // Not there without the controller.
-            let _unlimited = write(&path.join(file), &value);
-        }
+        limit(&path, resources);
         Ok(Self { path, processes })
     }
 
@@ -89,6 +86,13 @@ impl Drop for Cgroup {
 /// Moves the calling process; it makes one system call.
 pub(crate) fn enter(entrance: &OwnedFd) -> rustix::io::Result<()> {
     rustix::io::write(entrance, b"0").map(drop)
+}
+
+fn limit(group: &Path, resources: Resources) {
+    for (file, value) in limits(resources) {
+        // Not there without the controller.
+        let _unlimited = write(&group.join(file), &value);
+    }
 }
 
 fn limits(resources: Resources) -> [(&'static str, String); 4] {
@@ -187,19 +191,50 @@ mod tests {
     #[test]
     fn without_a_controller_there_is_no_group() {
         let scratch = tempfile::tempdir().unwrap();
-        let control = scratch.path().join("cgroup.subtree_control");
         assert!(!enable_controllers(scratch.path()));
-        assert!(!control.exists());
-        fs::write(&control, "pids hugetlb\n").unwrap();
-        // The file is no kernel's: it holds what was written last.
-        assert!(!fs::read_to_string(&control).unwrap().contains("memory"));
+        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn limits_are_set_where_the_kernel_has_files_for_them() {
+        let scratch = tempfile::tempdir().unwrap();
+        for file in ["memory.max", "pids.max"] {
+            fs::write(scratch.path().join(file), "").unwrap();
+        }
+        limit(scratch.path(), RESOURCES);
+        let read = |file| fs::read_to_string(scratch.path().join(file)).ok();
+        assert_eq!(read("memory.max"), Some((2048_u64 << 20).to_string()));
+        assert_eq!(read("pids.max").as_deref(), Some("98"));
+        assert_eq!(read("cpu.max"), None);
+    }
+
+    #[test]
+    fn only_old_and_empty_groups_of_machines_are_swept() {
+        let scratch = tempfile::tempdir().unwrap();
+        let old = std::time::SystemTime::now() - 2 * SWEPT_AGE;
+        for (group, modified) in [
+            ("pyro-old", old),
+            // The inner one first: making it changes the time of the outer.
+            ("pyro-used/process", old),
+            ("pyro-used", old),
+            ("user.slice", old),
+            ("pyro-new", std::time::SystemTime::now()),
+        ] {
+            let path = scratch.path().join(group);
+            fs::create_dir_all(&path).unwrap();
+            fs::File::open(&path).unwrap().set_modified(modified).unwrap();
+        }
+        sweep(scratch.path());
+        let left = fs::read_dir(scratch.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut left: Vec<_> = left.map(|name| name.into_string().unwrap()).collect();
+        left.sort();
+        assert_eq!(left, ["pyro-new", "pyro-used", "user.slice"]);
     }
 
     #[test]
     fn limits_leave_room_for_the_vmm_itself() {
         let limits = limits(RESOURCES);
-        assert_eq!(limits[0], ("memory.max", (2048_u64 << 20).to_string()));
-        assert_eq!(limits[2], ("pids.max", "98".to_owned()));
+        assert_eq!(limits[0], ("memory.max", ((512_u64 + 1536) << 20).to_string()));
         assert_eq!(limits[3], ("cpu.max", "300000 100000".to_owned()));
     }
 

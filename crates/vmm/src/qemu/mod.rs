@@ -78,8 +78,6 @@ impl Qemu {
             Start::Restore(snapshot) => readable.extend([snapshot.ram.clone(), snapshot.state.clone()]),
             Start::Boot | Start::BootForSnapshot(_) => {}
         }
-        // What QEMU and glibc look up about the CPUs and the memory.
-        readable.extend(["/sys/devices/system/cpu", "/proc/meminfo"].map(PathBuf::from));
         let mut writable: Vec<PathBuf> = writable.into_iter().map(|disk| disk.path.clone()).collect();
         writable.push("/dev/null".into());
         if let Start::BootForSnapshot(files) = &spec.start {
