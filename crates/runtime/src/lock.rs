@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
@@ -18,11 +19,14 @@ const LONGEST_POLL: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct FileLock {
     file: File,
+    /// Somebody else may hold it on.
+    is_shared: AtomicBool,
 }
 
 impl FileLock {
     /// The locked file once more: the lock lasts until this, too, is closed, by whoever inherited it.
     pub fn share(&self) -> io::Result<OwnedFd> {
+        self.is_shared.store(true, Ordering::Relaxed);
         Ok(self.file.try_clone()?.into())
     }
 
@@ -36,7 +40,17 @@ impl FileLock {
             .open(path)
             .map_err(FsError::on("open", path))?;
         lock_file(&file, patience, busy).map_err(FsError::on("lock", path))?;
-        Ok(Self { file })
+        Ok(Self { file, is_shared: AtomicBool::new(false) })
+    }
+}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        // Closing it is not enough: a child that was just forked has the file, too, until it executes its program.
+        if !*self.is_shared.get_mut() {
+            // That it fails for an open file that is locked is not heard of; it is closed in any case.
+            let _unlocked = flock(&self.file, FlockOperation::Unlock);
+        }
     }
 }
 
@@ -74,6 +88,24 @@ pub(crate) fn lock_file(file: &File, patience: Duration, busy: &dyn Fn()) -> io:
 mod tests {
     use super::*;
     use std::cell::Cell;
+
+    #[test]
+    fn a_lock_ends_with_its_holder_but_for_whom_it_was_shared_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let lock = FileLock::acquire(&path, Duration::ZERO, &|| {}).unwrap();
+        // As a child has it between fork and exec.
+        let copy = lock.file.try_clone().unwrap();
+        drop(lock);
+        assert!(!is_held(&path));
+        drop(copy);
+        let lock = FileLock::acquire(&path, Duration::ZERO, &|| {}).unwrap();
+        let shared = lock.share().unwrap();
+        drop(lock);
+        assert!(is_held(&path));
+        drop(shared);
+        assert!(!is_held(&path));
+    }
 
     #[test]
     fn a_second_holder_waits_and_gives_up() {
