@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use pyro_protocol::CHANNEL_PORT_NAME;
+use pyro_protocol::{CHANNEL_PORT_NAME, parameter};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode as FileMode, OFlags};
 use rustix::io::Errno;
@@ -22,11 +22,14 @@ use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use rustix::system::finit_module;
 
 use crate::agent::{Agent, Mode};
-use crate::channel::Port;
+use crate::channel::Way;
 use crate::power;
 use crate::serve::{Ended, serve};
 
 const MODULES_DIR: &str = "/modules";
+/// The files in it that list modules, for every guest and for one with a virtio socket.
+const ORDER: &str = "order";
+const VSOCK_ORDER: &str = "order-vsock";
 const PORTS_DIR: &str = "/sys/class/virtio-ports";
 
 /// How long the channel's device may take to appear.
@@ -72,25 +75,24 @@ fn boot() -> Result<(), BootError> {
     umask(FileMode::from_raw_mode(0o022));
     mount_kernel_file_systems()?;
     open_console().map_err(BootError::Console)?;
-    load_modules(Path::new(MODULES_DIR));
+    load_modules(ORDER);
     // Where the kernel's ceiling is lower, commands keep what they have.
     let _ = setrlimit(Resource::Nofile, OPEN_FILES);
-    let port = open_port()?;
+    let way = open_way()?;
     let runtime = crate::runtime().map_err(BootError::Runtime)?;
     let agent = Rc::new(Agent::new(Mode::Init));
-    let grace = runtime.block_on(serve_hosts(&agent, port)).map_err(BootError::Channel)?;
+    let grace = runtime.block_on(serve_hosts(&agent, way)).map_err(BootError::Channel)?;
     runtime.block_on(power::end_processes(&agent, grace));
     power::restart(&agent)
 }
 
 /// Serves one host end after the other, until one asks for power-off; returns the grace it leaves.
-async fn serve_hosts(agent: &Rc<Agent>, port: OwnedFd) -> io::Result<Duration> {
+async fn serve_hosts(agent: &Rc<Agent>, way: Way) -> io::Result<Duration> {
     crate::start_reaper(agent)?;
-    let port = Port::new(port);
     loop {
         // Whoever takes a template's memory waits for this line: the host end before is gone for good.
         say(pyro_protocol::WAITING_LINE);
-        let channel = port.accept().await?;
+        let channel = way.accept().await?;
         // A host end that breaks, in whatever way, is gone; the next one may do better.
         if let Ok(Ended::PowerOff { grace }) = serve(agent, channel).await {
             return Ok(grace);
@@ -130,9 +132,10 @@ fn open_console() -> io::Result<()> {
     Ok(())
 }
 
-/// Loads the modules that `order` lists. One that fails is reported and left out: it may not be needed here.
-fn load_modules(directory: &Path) {
-    let order = fs::read_to_string(directory.join("order")).unwrap_or_default();
+/// Loads the modules that the file `order` lists. One that fails is reported and left out: it may not be needed here.
+fn load_modules(order: &str) {
+    let directory = Path::new(MODULES_DIR);
+    let order = fs::read_to_string(directory.join(order)).unwrap_or_default();
     for name in order.split_ascii_whitespace() {
         let loaded =
             fs::File::open(directory.join(name)).and_then(|module| Ok(finit_module(&module, c"", 0)?));
@@ -142,6 +145,20 @@ fn load_modules(directory: &Path) {
             Err(error) => say(&format!("cannot load {name}: {error}")),
         }
     }
+}
+
+/// Opens the way for host ends that this machine has.
+fn open_way() -> Result<Way, BootError> {
+    if !host_says(parameter::VSOCK_CHANNEL) {
+        return Ok(Way::port(open_port()?));
+    }
+    load_modules(VSOCK_ORDER);
+    Way::listen().map_err(BootError::Channel)
+}
+
+fn host_says(parameter: &str) -> bool {
+    let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    command_line.split_ascii_whitespace().any(|word| word == parameter)
 }
 
 fn open_port() -> Result<OwnedFd, BootError> {

@@ -1,4 +1,7 @@
-//! The byte channel to the host: a virtio-serial port or an inherited stream socket, and the handshake on it.
+//! The byte channel to the host: a virtio-serial port, a virtio socket or an inherited stream socket, and the handshake on it.
+//!
+//! On a virtio socket each host end is a connection of its own. It is a stream like any other, and a snapshot of the machine ends
+//! it, while the listening socket stays.
 //!
 //! A virtio-serial port outlives its host ends. While there is none, poll says HUP, reads return 0, and what is written
 //! is lost; so the agent waits for HUP to clear, serves until it comes back, and waits again. Tokio keeps "closed" set
@@ -18,15 +21,45 @@ use pyro_protocol::preamble::{ANSWER, MAGIC, NONCE_BYTES, Scanner};
 use rustix::event::{PollFd, PollFlags, epoll, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use rustix::net::Shutdown;
+use rustix::net::{Shutdown, SocketFlags, accept_with};
 use rustix::time::Timespec;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufStream, Interest, ReadBuf};
+
+use crate::vsock;
 
 /// Room for one yamux frame and its header, so that each leaves in one write; more than a port takes at once.
 const BUFFER_BYTES: usize = 32 * 1024;
 
 const NO_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+
+/// The way by which host ends come.
+#[derive(Debug)]
+pub enum Way {
+    Port(Port),
+    /// A listening socket.
+    Socket(Rc<OwnedFd>),
+}
+
+impl Way {
+    /// A virtio-serial port that is open, non-blocking, as `file`.
+    pub fn port(file: OwnedFd) -> Self {
+        Self::Port(Port::new(file))
+    }
+
+    /// The machine's virtio socket.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self::Socket(Rc::new(vsock::listen()?)))
+    }
+
+    /// Waits until a host end is open.
+    pub async fn accept(&self) -> io::Result<Channel> {
+        match self {
+            Self::Port(port) => port.accept().await,
+            Self::Socket(socket) => Channel::new(Rc::new(accepted(socket).await?)),
+        }
+    }
+}
 
 /// A virtio-serial port, for all the host ends that it will have.
 #[derive(Debug)]
@@ -37,13 +70,11 @@ pub struct Port {
 }
 
 impl Port {
-    /// The port open, non-blocking, as `file`.
-    pub fn new(file: OwnedFd) -> Self {
+    fn new(file: OwnedFd) -> Self {
         Self { file: Rc::new(file), overheard: Rc::default() }
     }
 
-    /// Waits until a host end is open.
-    pub async fn accept(&self) -> io::Result<Channel> {
+    async fn accept(&self) -> io::Result<Channel> {
         host_opened(&self.file).await?;
         let mut channel = Channel::new(Rc::clone(&self.file))?;
         channel.overheard = Some(Rc::clone(&self.overheard));
@@ -172,6 +203,21 @@ pub async fn shake_hands(channel: Channel) -> io::Result<Option<BufStream<Channe
             channel.write_all(&nonce).await?;
             channel.flush().await?;
             return Ok(Some(channel));
+        }
+    }
+}
+
+/// The next host end that connects to the listening socket.
+async fn accepted(socket: &Rc<OwnedFd>) -> io::Result<OwnedFd> {
+    let watch = watched(Rc::clone(socket), Interest::READABLE)?;
+    loop {
+        let mut ready = watch.readable().await?;
+        match accept_with(socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+            Ok(host) => return Ok(host),
+            Err(Errno::AGAIN) => ready.clear_ready(),
+            // One that was gone before it was taken.
+            Err(Errno::INTR | Errno::CONNABORTED | Errno::CONNRESET) => {}
+            Err(error) => return Err(error.into()),
         }
     }
 }

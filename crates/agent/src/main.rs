@@ -28,6 +28,7 @@ mod shells;
 mod tail;
 mod transfer;
 mod tunnel;
+mod vsock;
 
 use std::io::{self, Write};
 use std::path::PathBuf;

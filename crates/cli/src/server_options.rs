@@ -1,5 +1,6 @@
 //! The flags that say what an MCP server offers, and from which project: those of `mcp serve`, which the host helpers pass on.
 
+use crate::settings;
 use pyro::{DEFAULT_ENVIRONMENT, ProjectOptions};
 use pyro_mcp::{Exposure, Mode, Profile, ServerSettings};
 use std::ffi::OsString;
@@ -78,6 +79,7 @@ impl ServerOptions {
         add("--project-path", self.project_path.as_ref().map(Into::into));
         add("--repo-url", self.repo_url.as_ref().map(Into::into));
         add("--repo-ref", self.repo_ref.as_ref().map(Into::into));
+        add("--engine", settings::chosen_engine().map(|engine| engine.name().into()));
         if self.no_project_source {
             arguments.push("--no-project-source".into());
         }

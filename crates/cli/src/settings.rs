@@ -2,7 +2,22 @@
 
 use crate::progress;
 use anyhow::Result;
-use pyro::{FetchOptions, Pyro, Settings, SnapshotTime};
+use pyro::{EngineChoice, FetchOptions, Pyro, Settings, SnapshotTime};
+use std::sync::OnceLock;
+
+/// The engine that the command line names.
+static ENGINE: OnceLock<EngineChoice> = OnceLock::new();
+
+/// Has guests run on `engine`, whatever the environment says. Called once, before any command is.
+pub fn choose_engine(engine: EngineChoice) {
+    // A second call is not made.
+    let _first = ENGINE.set(engine);
+}
+
+/// The engine that the command line names.
+pub fn chosen_engine() -> Option<EngineChoice> {
+    ENGINE.get().copied()
+}
 
 /// The SDK's handle for a command whose progress is reported under `label`, as in `[pull] phase=…`.
 pub fn pyro(label: &'static str) -> Result<Pyro> {
@@ -18,5 +33,6 @@ fn with_source(label: &'static str, source: FetchOptions) -> Result<Pyro> {
     let settings = Settings::from_env()?;
     // Without its own path pyro does everything but what is done in the background.
     let program = std::env::current_exe().ok();
-    Ok(Pyro::new(Settings { progress: progress::reporter(label), source, program, ..settings }))
+    let engine = chosen_engine().unwrap_or(settings.engine);
+    Ok(Pyro::new(Settings { progress: progress::reporter(label), source, program, engine, ..settings }))
 }

@@ -29,6 +29,9 @@ pub const GENERATION: u32 = 1;
 /// Name of the virtio-serial port that carries the channel.
 pub const CHANNEL_PORT_NAME: &str = "pyro.agent";
 
+/// Port of the virtio socket that carries the channel, where the machine has one ([`parameter::VSOCK_CHANNEL`]).
+pub const CHANNEL_VSOCK_PORT: u32 = 1024;
+
 /// What the agent, as PID 1, prints on the console each time it begins to wait for a host end.
 pub const WAITING_LINE: &str = "waiting for a host";
 
@@ -42,6 +45,15 @@ pub mod serial {
     pub const SEED: &str = "pyro-seed";
     /// Read-only image of the kernel's module tree.
     pub const MODULES: &str = "pyro-modules";
+}
+
+/// What a host may tell an agent on the kernel's command line, which the kernel itself ignores.
+pub mod parameter {
+    /// The channel is a virtio socket, and no virtio-serial port.
+    pub const VSOCK_CHANNEL: &str = "pyro.channel=vsock";
+    /// `pyro.disks=SERIAL,SERIAL`: the disks in the order in which the machine has them, for a VMM that gives them no serial
+    /// numbers of ours.
+    pub const DISKS: &str = "pyro.disks=";
 }
 
 /// Name of the network interface of a guest that has a tunnel.

@@ -1,49 +1,58 @@
-//! From nothing to an engine that boots guests: the bundle, the acceleration probe, the engine.
+//! From nothing to an engine that boots guests: the bundle, the probe, the engine.
 
 use crate::boxed;
 use crate::{Pyro, PyroError};
 use jiff::Timestamp;
-use pyro_runtime::Bundle;
 use pyro_runtime::bundle::EnsureOptions;
 use pyro_runtime::env_vars::{EnvVars, Lookup};
 use pyro_runtime::host::{self, HostFacts};
-use pyro_runtime::probe::{Acceleration, AccelerationRecord};
+use pyro_runtime::probe::{Acceleration, EngineKind, EngineRecord};
+use pyro_runtime::{Bundle, Firecracker as FirecrackerProgram};
 use pyro_vmm::Engine;
+use pyro_vmm::firecracker::Firecracker;
+use pyro_vmm::probe::Probe;
 use pyro_vmm::qemu::Qemu;
 use serde::{Deserialize, Serialize};
+use std::str::FromStr;
 use std::sync::Arc;
 
 /// Which engine runs guests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EngineChoice {
-    /// QEMU on KVM where a probe has shown that guests boot on it, else in software emulation.
+    /// The best that a probe has seen to boot a guest here: Firecracker, else QEMU on KVM, else QEMU in software emulation.
     #[default]
     Auto,
-    /// QEMU on KVM, which nobody probes: a guest that does not come up there comes up nowhere.
-    QemuKvm,
-    /// QEMU in software emulation, whatever else there is.
-    QemuEmulation,
+    /// This one, which nobody probes: a guest that does not come up there comes up nowhere.
+    Named(EngineKind),
 }
 
 impl EngineChoice {
     /// The choice that the environment's `PYRO_ENGINE` names; fails when it is no such name.
     pub fn resolve(lookup: Lookup<'_>) -> Result<Self, PyroError> {
-        match lookup(EnvVars::PYRO_ENGINE).map(|value| value.to_string_lossy().into_owned()).as_deref() {
-            None | Some("auto") => Ok(Self::Auto),
-            Some("qemu-kvm") => Ok(Self::QemuKvm),
-            Some("qemu-emulation") => Ok(Self::QemuEmulation),
-            Some(other) => Err(PyroError::UnknownEngine { given: other.to_owned() }),
+        match lookup(EnvVars::PYRO_ENGINE) {
+            None => Ok(Self::Auto),
+            Some(name) => name.to_string_lossy().parse(),
         }
     }
 
-    /// Its acceleration, where it is not for a probe to find.
-    fn acceleration(self) -> Option<Acceleration> {
+    /// Its name.
+    pub fn name(self) -> &'static str {
         match self {
-            Self::Auto => None,
-            Self::QemuKvm => Some(Acceleration::Kvm),
-            Self::QemuEmulation => Some(Acceleration::Emulation),
+            Self::Auto => "auto",
+            Self::Named(engine) => engine.name(),
         }
+    }
+}
+
+impl FromStr for EngineChoice {
+    type Err = PyroError;
+
+    /// Fails with [`PyroError::UnknownEngine`].
+    fn from_str(name: &str) -> Result<Self, PyroError> {
+        let choices = EngineKind::ALL.map(Self::Named).into_iter().chain([Self::Auto]);
+        let unknown = || PyroError::UnknownEngine { given: name.chars().take(64).collect() };
+        choices.into_iter().find(|choice| choice.name() == name).ok_or_else(unknown)
     }
 }
 
@@ -63,39 +72,58 @@ impl Pyro {
         Ok(Arc::clone(bundle.await?))
     }
 
-    /// Which acceleration boots a guest on this host: the chosen one, else that of an earlier probe's record, else probed.
-    #[boxed]
-    pub async fn acceleration(&self) -> Result<AccelerationRecord, PyroError> {
+    /// Which engine boots guests on this host: the chosen one, else that of an earlier probe's record, else what a probe finds,
+    /// for which a Firecracker that is missing is fetched, where it `may_fetch`.
+    pub(crate) async fn engine_record(&self, may_fetch: bool) -> Result<EngineRecord, PyroError> {
         let bundle = self.bundle().await?;
-        let record = self.acceleration.get_or_try_init(|| async {
-            match self.settings.engine.acceleration() {
-                Some(acceleration) => chosen(acceleration, &bundle),
-                None => Ok(pyro_vmm::probe::acceleration(&bundle, self.dirs(), self.progress()).await?),
+        let record = self.engine.get_or_try_init(|| async {
+            match self.settings.engine {
+                EngineChoice::Named(engine) => chosen(engine, &bundle),
+                EngineChoice::Auto => {
+                    let (dirs, progress) = (self.dirs(), &self.settings.progress);
+                    let firecracker = &self.settings.firecracker;
+                    let probe = Probe { bundle: &bundle, dirs, firecracker, may_fetch, progress };
+                    Ok(probe.engine().await?)
+                }
             }
         });
         Ok(record.await?.clone())
     }
 
     pub(crate) async fn engine(&self) -> Result<Arc<dyn Engine>, PyroError> {
-        let acceleration = self.acceleration().await?.acceleration;
-        Ok(Arc::new(Qemu::new(self.bundle().await?, acceleration)))
+        let record = self.engine_record(true).await?;
+        Ok(match record.engine {
+            EngineKind::Firecracker => Arc::new(Firecracker::new(self.firecracker().await?)),
+            EngineKind::QemuKvm => Arc::new(Qemu::new(self.bundle().await?, Acceleration::Kvm)),
+            EngineKind::QemuEmulation => Arc::new(Qemu::new(self.bundle().await?, Acceleration::Emulation)),
+        })
+    }
+
+    /// Firecracker's program, fetched where it is missing.
+    async fn firecracker(&self) -> Result<FirecrackerProgram, PyroError> {
+        let settings = self.settings.clone();
+        blocking(move || Ok(settings.firecracker.get(&settings.dirs, settings.progress.as_ref())?)).await
     }
 }
 
-/// An acceleration that nobody has probed.
-fn chosen(acceleration: Acceleration, bundle: &Bundle) -> Result<AccelerationRecord, PyroError> {
+/// An engine that nobody has probed.
+fn chosen(engine: EngineKind, bundle: &Bundle) -> Result<EngineRecord, PyroError> {
     let kvm = HostFacts::gather().kvm;
-    if acceleration == Acceleration::Kvm && !kvm.writable {
-        return Err(PyroError::NoKvm { why: kvm.problem.unwrap_or_default() });
+    if engine.acceleration() == Acceleration::Kvm && !kvm.writable {
+        let way_out = kvm.hint();
+        return Err(PyroError::NoKvm {
+            engine: engine.name(),
+            why: kvm.problem.unwrap_or_default(),
+            way_out,
+        });
     }
-    let reason = format!("{} says so", EnvVars::PYRO_ENGINE);
-    let host_identity = host::identity(bundle.id());
-    Ok(AccelerationRecord {
-        acceleration,
-        reason,
+    Ok(EngineRecord {
+        engine,
+        reason: "it was asked for by name".to_owned(),
+        wanting: None,
         probed_at: Timestamp::now(),
         probe_millis: 0,
-        host_identity,
+        host_identity: host::identity(bundle.id()),
     })
 }
 
@@ -111,5 +139,21 @@ pub(crate) async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn engines_go_by_their_names() {
+        for name in ["auto", "firecracker", "qemu-kvm", "qemu-emulation"] {
+            assert_eq!(name.parse::<EngineChoice>().unwrap().name(), name);
+            let looked_up = EngineChoice::resolve(&|_| Some(name.into())).unwrap();
+            assert_eq!(looked_up.name(), name);
+        }
+        assert_eq!(EngineChoice::resolve(&|_| None).unwrap(), EngineChoice::Auto);
+        assert!("kvm".parse::<EngineChoice>().unwrap_err().to_string().contains("`kvm`"));
     }
 }

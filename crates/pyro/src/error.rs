@@ -9,7 +9,7 @@ use pyro_protocol::error::{Diagnostic, ErrorKind};
 use pyro_protocol::limits::MAX_ARGUMENT_BYTES;
 use pyro_runtime::fs::FsError;
 use pyro_runtime::paths::PathsError;
-use pyro_runtime::{BundleError, DebianError};
+use pyro_runtime::{BundleError, DebianError, FirecrackerError};
 use pyro_vmm::VmmError;
 use std::time::Duration;
 
@@ -73,18 +73,25 @@ pub enum PyroError {
         /// Its value.
         given: String,
     },
-    /// `PYRO_ENGINE` has a value without a meaning.
-    #[error("PYRO_ENGINE is `{given}`; it can be auto, qemu-kvm or qemu-emulation")]
+    /// An engine that there is not.
+    #[error("there is no engine `{given}`; it can be auto, firecracker, qemu-kvm or qemu-emulation")]
     UnknownEngine {
-        /// Its value.
+        /// Its name.
         given: String,
     },
     /// The chosen engine needs KVM, and it cannot be used.
-    #[error("the engine that PYRO_ENGINE names needs /dev/kvm, which cannot be used: {why}")]
+    #[error("the engine {engine} needs /dev/kvm, which cannot be used: {why}")]
     NoKvm {
+        /// The engine.
+        engine: &'static str,
         /// What the host says.
         why: String,
+        /// How this user gets access, where that is all that is missing.
+        way_out: Option<String>,
     },
+    /// The chosen engine is Firecracker, of which there is none that can be used.
+    #[error(transparent)]
+    Firecracker(#[from] FirecrackerError),
     /// A network policy that there is not.
     #[error("there is no network policy `{given}`")]
     UnknownNetworkPolicy {
@@ -188,6 +195,7 @@ impl PyroError {
             Self::Vmm(source) => source,
             Self::FailedClosed(source) => source.as_ref(),
             Self::Files(source) => source,
+            Self::Firecracker(source) => source,
             Self::Workspace(source) => source,
             Self::Project(source) => source,
             Self::Store(source) => source,
@@ -251,10 +259,12 @@ impl Diagnostic for PyroError {
             Self::TemplatePolicy { .. } | Self::UnknownEngine { .. } => {
                 Some("unset it, or set it to one of those".to_owned())
             }
-            Self::NoKvm { .. } => Some(
-                "`pyro doctor` says what is wrong with it; unset PYRO_ENGINE to have an engine found"
-                    .to_owned(),
-            ),
+            Self::NoKvm { way_out, .. } => {
+                let way_out = way_out.as_deref().unwrap_or("this host has no KVM for you");
+                Some(format!(
+                    "{way_out}; without --engine and PYRO_ENGINE an engine is found that works here"
+                ))
+            }
             Self::UnknownNetworkPolicy { .. } => {
                 Some("use one of: off, egress, egress+published-ports".to_owned())
             }

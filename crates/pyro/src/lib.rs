@@ -45,10 +45,12 @@ pub use pyro_images::{CATALOG_VERSION, Manifest, Pruned};
 pub use pyro_protocol::error::{Diagnostic, ErrorKind, chain};
 pub use pyro_runtime::debian::{FetchOptions, SnapshotTime};
 pub use pyro_runtime::env_vars::EnvVars;
-pub use pyro_runtime::{Bundle, Dirs, Progress, Silent};
+pub use pyro_runtime::probe::EngineKind;
+pub use pyro_runtime::{Bundle, Dirs, FirecrackerSource, Progress, Silent};
 pub use pyro_vmm::ExecutionMode;
 pub use readiness::{
-    AccelerationReport, Capabilities, EnvironmentReport, Issue, KvmReport, Readiness, RuntimeReport,
+    AccelerationReport, Capabilities, EnvironmentReport, Issue, JailReport, KvmReport, Readiness,
+    RuntimeReport,
 };
 pub use runtime::{BundleInfo, RuntimeState, RuntimeStatus};
 pub use store::{StoreError, WorkspaceState};
@@ -81,6 +83,8 @@ pub struct Settings {
     pub templates: TemplatePolicy,
     /// Which engine runs guests.
     pub engine: EngineChoice,
+    /// Which Firecracker it is, where it is that.
+    pub firecracker: FirecrackerSource,
     /// The `pyro` program, for work that outlives this process: supervising workspaces, making templates. Without it there is
     /// none.
     pub program: Option<PathBuf>,
@@ -91,8 +95,9 @@ impl Settings {
     pub fn from_env() -> Result<Self, PyroError> {
         let lookup = &pyro_runtime::env_vars::process;
         let (templates, engine) = (TemplatePolicy::resolve(lookup)?, EngineChoice::resolve(lookup)?);
+        let (dirs, firecracker) = (Dirs::from_env()?, FirecrackerSource::resolve(lookup));
         let (progress, source) = (Arc::new(Silent), FetchOptions::default());
-        Ok(Self { dirs: Dirs::from_env()?, progress, source, templates, engine, program: program(lookup) })
+        Ok(Self { dirs, progress, source, templates, engine, firecracker, program: program(lookup) })
     }
 }
 
@@ -110,7 +115,7 @@ fn program(lookup: pyro_runtime::env_vars::Lookup<'_>) -> Option<PathBuf> {
 pub struct Pyro {
     settings: Settings,
     bundle: Arc<OnceCell<Arc<Bundle>>>,
-    acceleration: Arc<OnceCell<pyro_runtime::probe::AccelerationRecord>>,
+    engine: Arc<OnceCell<pyro_runtime::probe::EngineRecord>>,
     vms: Arc<Mutex<vm::Registry>>,
     store: Arc<OnceCell<store::Store>>,
 }
@@ -123,8 +128,8 @@ impl Pyro {
 
     /// A handle with these settings. Nothing is touched before it is used.
     pub fn new(settings: Settings) -> Self {
-        let (bundle, acceleration) = (Arc::default(), Arc::default());
-        Self { settings, bundle, acceleration, vms: Arc::default(), store: Arc::default() }
+        let (bundle, engine) = (Arc::default(), Arc::default());
+        Self { settings, bundle, engine, vms: Arc::default(), store: Arc::default() }
     }
 
     /// The same handle, with another listener to the progress of long work.

@@ -14,6 +14,7 @@ use pyro_runtime::Bundle;
 use pyro_runtime::bundle::BundleStatus;
 use pyro_runtime::host::{HostFacts, KvmAccess};
 use pyro_runtime::probe::Acceleration;
+use pyro_vmm::jail::JailLevel;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -65,8 +66,29 @@ pub struct AccelerationReport {
     pub kvm: KvmReport,
     /// `kvm` or `emulation`; absent while no guest has booted.
     pub selected: Option<&'static str>,
+    /// Name of the engine; absent while no guest has booted.
+    pub engine: Option<&'static str>,
+    /// Firecracker's version, where it is at hand.
+    pub firecracker: Option<String>,
+    /// What VMMs are confined by; absent while there is no bundle.
+    pub jail: Option<JailReport>,
     /// Why.
     pub reason: String,
+}
+
+/// How much of the jail that VMMs run in this host grants.
+#[derive(Debug, Clone, Serialize)]
+pub struct JailReport {
+    /// VMMs see the files that they are given and no others, no network and nobody's processes' memory, by namespaces.
+    pub namespaces: bool,
+    /// Why not.
+    pub obstacle: Option<String>,
+    /// Each runs as a user of its own.
+    pub own_user: bool,
+    /// Rules of Landlock in force: `full`, `partial` or `none`.
+    pub landlock: &'static str,
+    /// A control group bounds each one's memory and processors.
+    pub cgroup: bool,
 }
 
 /// What there is of KVM.
@@ -194,6 +216,9 @@ impl Pyro {
                 boots_guest: None,
             },
             selected: None,
+            engine: None,
+            firecracker: None,
+            jail: None,
             reason: "no guest was booted yet".to_owned(),
         };
         let failed = |detail: &str| RuntimeReport { pass: false, detail: detail.to_owned(), bundle: None };
@@ -212,12 +237,21 @@ impl Pyro {
             detail: format!("bundle {}, kernel {}", bundle.id().short(), bundle.kernel_release()),
             bundle: Some(bundle.id().to_string()),
         };
-        match self.acceleration().await {
+        match pyro_vmm::probe::jail(bundle, self.dirs()).await {
+            Ok(level) => report.jail = Some(JailReport::of(&level)),
+            Err(error) => issues.push(Issue::of(&error.into())),
+        }
+        match self.firecracker_at_hand().await {
+            Ok(version) => report.firecracker = version,
+            Err(error) => issues.push(Issue::of(&error)),
+        }
+        match self.engine_record(false).await {
             Ok(record) => {
-                let on_kvm = record.acceleration == Acceleration::Kvm;
+                let acceleration = record.engine.acceleration();
                 let was_probed = self.settings.engine == EngineChoice::Auto && kvm.writable;
-                report.kvm.boots_guest = was_probed.then_some(on_kvm);
-                report.selected = Some(if on_kvm { "kvm" } else { "emulation" });
+                report.kvm.boots_guest = was_probed.then_some(acceleration == Acceleration::Kvm);
+                report.selected = Some(acceleration.name());
+                report.engine = Some(record.engine.name());
                 report.reason = record.reason;
             }
             Err(error) => {
@@ -230,6 +264,13 @@ impl Pyro {
             issues.push(Issue { problem: "/dev/kvm exists but is not writable for you".to_owned(), way_out });
         }
         (runtime, report)
+    }
+
+    /// The version of the Firecracker that is at hand.
+    async fn firecracker_at_hand(&self) -> Result<Option<String>, PyroError> {
+        let (source, dirs) = (self.settings.firecracker.clone(), self.dirs().clone());
+        let at_hand = blocking(move || Ok(source.at_hand(&dirs)?)).await?;
+        Ok(at_hand.map(|program| program.version().to_string()))
     }
 
     async fn environment_report(
@@ -260,6 +301,18 @@ impl Pyro {
             next_start: if standing.cold_start_reason.is_none() { StartKind::Warm } else { StartKind::Cold },
             cold_start_reason: standing.cold_start_reason,
         })
+    }
+}
+
+impl JailReport {
+    fn of(level: &JailLevel) -> Self {
+        Self {
+            namespaces: level.namespaces.is_ok(),
+            obstacle: level.namespaces.err().map(|obstacle| obstacle.to_string()),
+            own_user: level.own_user,
+            landlock: level.landlock.as_str(),
+            cgroup: level.cgroup,
+        }
     }
 }
 

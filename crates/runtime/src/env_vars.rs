@@ -54,9 +54,12 @@ env_vars! {
     /// When machines start from templates: `auto` (the default: whenever there is one, and one is made in the background after
     /// the first cold start of a shape), `manual` (only `pyro prepare` makes them), `off` (every machine boots its kernel).
     PYRO_TEMPLATES;
-    /// Which engine runs guests: `auto` (the default: QEMU on KVM where a guest has been seen to boot on it, else QEMU in software
-    /// emulation), `qemu-kvm`, `qemu-emulation`. One that is named is used without a probe, and nothing takes its place.
+    /// Which engine runs guests: `auto` (the default: where a guest has been seen to boot on KVM, Firecracker, or QEMU where there is
+    /// no Firecracker; else QEMU in software emulation), `firecracker`, `qemu-kvm`, `qemu-emulation`. One that is named is used
+    /// without a probe, and nothing takes its place.
     PYRO_ENGINE;
+    /// The `firecracker` program to use, instead of the official release that pyro fetches when it has a use for it.
+    PYRO_FIRECRACKER_BIN;
     /// The `pyro` program, for SDK programs that are not it: workspaces need one to supervise their guests. Without it, the one
     /// in `PATH` is taken.
     PYRO_PROGRAM;

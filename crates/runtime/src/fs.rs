@@ -107,6 +107,11 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FsError> {
     write_as(path, bytes, 0o600)
 }
 
+/// The same, and everybody can execute it.
+pub fn write_program(path: &Path, bytes: &[u8]) -> Result<(), FsError> {
+    write_as(path, bytes, 0o755)
+}
+
 /// What is being written has mode 0600 until it is complete.
 fn write_as(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FsError> {
     let parent = path.parent().unwrap_or(Path::new("."));

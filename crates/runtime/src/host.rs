@@ -87,6 +87,11 @@ impl KvmAccess {
 /// What keys everything proven on this host with one bundle: another machine, kernel, processor or bundle may behave
 /// otherwise, and has another identity.
 pub fn identity(bundle: Sha256Digest) -> Sha256Digest {
+    identity_with(bundle, "")
+}
+
+/// The same, of what depends on something else as well.
+pub fn identity_with(bundle: Sha256Digest, other: &str) -> Sha256Digest {
     identity_of(&[
         read("/etc/machine-id").trim(),
         &kernel_release(),
@@ -94,6 +99,7 @@ pub fn identity(bundle: Sha256Digest) -> Sha256Digest {
         // Access may come with a group, or go: then the probe is worth another try.
         if File::options().read(true).write(true).open(KVM).is_ok() { "kvm" } else { "no kvm" },
         &bundle.to_string(),
+        other,
     ])
 }
 

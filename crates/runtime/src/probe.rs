@@ -1,4 +1,4 @@
-//! The records of what was proven on this host: which acceleration boots a guest, and what guests can do.
+//! The records of what was proven on this host: which engine boots a guest, and what guests can do.
 //!
 //! Kept in the state directory, apart from bundles, since they are true of one host only. A record counts for the
 //! identity it was made with ([`crate::host::identity`]) and for no other. The proving itself boots guests, so it is the
@@ -35,19 +35,62 @@ impl Acceleration {
     }
 }
 
-/// Which acceleration really boots a guest here.
+/// What runs guests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EngineKind {
+    /// Firecracker, on KVM.
+    Firecracker,
+    /// QEMU, on KVM.
+    QemuKvm,
+    /// QEMU, in software emulation.
+    QemuEmulation,
+}
+
+impl EngineKind {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::Firecracker, Self::QemuKvm, Self::QemuEmulation];
+
+    /// Its name in output, JSON and `PYRO_ENGINE`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Firecracker => "firecracker",
+            Self::QemuKvm => "qemu-kvm",
+            Self::QemuEmulation => "qemu-emulation",
+        }
+    }
+
+    /// What its guests run on.
+    pub fn acceleration(self) -> Acceleration {
+        match self {
+            Self::Firecracker | Self::QemuKvm => Acceleration::Kvm,
+            Self::QemuEmulation => Acceleration::Emulation,
+        }
+    }
+}
+
+/// Which engine really boots a guest here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AccelerationRecord {
+pub struct EngineRecord {
     /// What to use.
-    pub acceleration: Acceleration,
+    pub engine: EngineKind,
     /// Why: what the probe saw.
     pub reason: String,
+    /// Firecracker would be better, and is not there: when it was last tried to fetch it, if it was.
+    pub wanting: Option<Wanting>,
     /// When it was probed.
     pub probed_at: Timestamp,
     /// How long the probe took.
     pub probe_millis: u64,
     /// Of which host with which bundle it is true.
     pub host_identity: Sha256Digest,
+}
+
+/// What is known of a Firecracker that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanting {
+    /// When it could not be fetched; never, where nobody was to.
+    pub tried_at: Option<Timestamp>,
 }
 
 /// When each capability was proven; what is `None` was not.
@@ -77,8 +120,8 @@ trait Record: Serialize + DeserializeOwned {
     fn identity(&self) -> Sha256Digest;
 }
 
-impl Record for AccelerationRecord {
-    const FILE: &'static str = "acceleration.json";
+impl Record for EngineRecord {
+    const FILE: &'static str = "engine.json";
 
     fn identity(&self) -> Sha256Digest {
         self.host_identity
@@ -93,7 +136,7 @@ impl Record for CapabilityRecord {
     }
 }
 
-impl AccelerationRecord {
+impl EngineRecord {
     /// The record made with this identity; `None` when there is none, whatever the reason.
     pub fn load(dirs: &Dirs, identity: Sha256Digest) -> Option<Self> {
         load(dirs, identity)
@@ -140,23 +183,31 @@ mod tests {
     use super::*;
 
     #[test]
+    fn engines_are_recorded_by_their_names() {
+        for engine in EngineKind::ALL {
+            assert_eq!(serde_json::to_value(engine).unwrap(), engine.name());
+        }
+    }
+
+    #[test]
     fn a_record_counts_for_its_own_identity() {
         let home = tempfile::tempdir().unwrap();
         let dirs = Dirs::under(home.path());
         let (here, elsewhere) = (Sha256Digest::of(b"here"), Sha256Digest::of(b"elsewhere"));
-        assert_eq!(AccelerationRecord::load(&dirs, here), None);
-        let record = AccelerationRecord {
-            acceleration: Acceleration::Emulation,
+        assert_eq!(EngineRecord::load(&dirs, here), None);
+        let record = EngineRecord {
+            engine: EngineKind::QemuEmulation,
+            wanting: Some(Wanting { tried_at: None }),
             reason: "/dev/kvm opens, but no guest came up in 10 s".to_owned(),
             probed_at: "2026-11-20T20:00:00Z".parse().unwrap(),
             probe_millis: 10_020,
             host_identity: here,
         };
         record.store(&dirs).unwrap();
-        assert_eq!(AccelerationRecord::load(&dirs, here), Some(record));
-        assert_eq!(AccelerationRecord::load(&dirs, elsewhere), None);
-        fs::write(dirs.state().join("acceleration.json"), "{").unwrap();
-        assert_eq!(AccelerationRecord::load(&dirs, here), None);
+        assert_eq!(EngineRecord::load(&dirs, here), Some(record));
+        assert_eq!(EngineRecord::load(&dirs, elsewhere), None);
+        fs::write(dirs.state().join("engine.json"), "{").unwrap();
+        assert_eq!(EngineRecord::load(&dirs, here), None);
         let proven =
             CapabilityRecord { vm_boot: Some(Timestamp::UNIX_EPOCH), ..CapabilityRecord::none(here) };
         proven.store(&dirs).unwrap();

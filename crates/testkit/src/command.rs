@@ -11,8 +11,9 @@ use std::time::Duration;
 /// No call takes this long unless something hangs.
 const DEADLINE: Duration = Duration::from_mins(3);
 
-/// Where packages come from is the matter of whoever runs the tests; everything else pyro reads is the test's.
-const KEPT_VARIABLE: &str = "PYRO_DEBIAN_MIRROR";
+/// Where packages come from and which engine guests run on is the matter of whoever runs the tests; everything else pyro reads is
+/// the test's.
+const KEPT_VARIABLES: [&str; 3] = ["PYRO_DEBIAN_MIRROR", "PYRO_ENGINE", "PYRO_FIRECRACKER_BIN"];
 
 /// One call of the binary.
 #[derive(Debug)]
@@ -27,7 +28,9 @@ impl Pyro {
         let mut command = Command::new(program);
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
-            if (text.starts_with("PYRO_") && text != KEPT_VARIABLE) || text.starts_with("XDG_") {
+            if (text.starts_with("PYRO_") && !KEPT_VARIABLES.contains(&text.as_ref()))
+                || text.starts_with("XDG_")
+            {
                 command.env_remove(&name);
             }
         }

@@ -65,12 +65,13 @@ impl Suite {
         home
     }
 
-    /// What was found out about this host need not be found out again.
+    /// What was found out about this host need not be found out again. An engine that is named is not probed.
     fn copy_probe(self, home: &Home) {
-        let (from, to) =
-            (self.state().join("pyro/acceleration.json"), home.state().join("acceleration.json"));
         fs::create_dir_all(home.state()).expect("the test's directory is writable");
-        fs::copy(from, to).expect("preparing probed the host");
+        if std::env::var_os("PYRO_ENGINE").is_none() {
+            let (from, to) = (self.state().join("pyro/engine.json"), home.state().join("engine.json"));
+            fs::copy(from, to).expect("preparing probed the host");
+        }
     }
 
     /// Where everything of this suite is.

@@ -39,13 +39,20 @@ pub(crate) struct Cgroup {
     processes: OwnedFd,
 }
 
+impl Resources {
+    /// For a program that is no VMM.
+    pub(crate) fn least() -> Self {
+        Self { memory_bytes: 0, vcpus: 1 }
+    }
+}
+
 impl Cgroup {
     /// None where there is no hierarchy for us, or none with a controller.
     pub(crate) fn create(name: &str, resources: Resources) -> Option<Self> {
         let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
         let own = fs::read_to_string("/proc/self/cgroup").ok()?;
         let parent = parent(&mounts, &own)?;
-        if !enable_controllers(&parent) {
+        if !has_controllers(&parent) {
             return None;
         }
         sweep(&parent);
@@ -119,18 +126,26 @@ fn parent(mounts: &str, own: &str) -> Option<PathBuf> {
     let below = Path::new(own).strip_prefix(root).ok()?;
     let own = Path::new(mount).join(below);
     if below.as_os_str().is_empty() {
-        // Only the root of all has no type; that of a container is a group with processes like any other.
-        return (!own.join("cgroup.type").exists()).then_some(own);
+        // That of a container is a group with processes like any other.
+        return is_root_of_all(&own).then_some(own);
     }
     own.parent().map(Path::to_owned)
 }
 
-/// Whether groups in `parent` have any controller of ours.
-fn enable_controllers(parent: &Path) -> bool {
+/// Only that one has no type.
+fn is_root_of_all(group: &Path) -> bool {
+    !group.join("cgroup.type").exists()
+}
+
+/// Whether groups in `parent` have any controller of ours. The root of all has nobody else to enable them; elsewhere that is the
+/// matter of whoever made the group.
+fn has_controllers(parent: &Path) -> bool {
     let control = parent.join("cgroup.subtree_control");
-    for controller in CONTROLLERS {
-        // Not offered here, or not ours to enable, where this fails.
-        let _unchanged = write(&control, &format!("+{controller}"));
+    if is_root_of_all(parent) {
+        for controller in CONTROLLERS {
+            // Not offered here, where this fails.
+            let _unchanged = write(&control, &format!("+{controller}"));
+        }
     }
     let enabled = fs::read_to_string(&control).unwrap_or_default();
     enabled.split_whitespace().any(|controller| CONTROLLERS.contains(&controller))
@@ -191,7 +206,7 @@ mod tests {
     #[test]
     fn without_a_controller_there_is_no_group() {
         let scratch = tempfile::tempdir().unwrap();
-        assert!(!enable_controllers(scratch.path()));
+        assert!(!has_controllers(scratch.path()));
         assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
     }
 

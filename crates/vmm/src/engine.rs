@@ -4,6 +4,7 @@ use crate::{JailLevel, MachineSpec, VmmError};
 use futures::future::BoxFuture;
 use pyro_runtime::Sha256Digest;
 use serde::Serialize;
+use std::sync::{Mutex, PoisonError};
 use tokio::net::UnixStream;
 
 /// How commands reach the place where they run; part of every result.
@@ -32,7 +33,7 @@ impl ExecutionMode {
 /// What an engine can do on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Capabilities {
-    /// Name of the engine: `qemu-kvm`, `qemu-emulation`, `host-compat`.
+    /// Name of the engine: `firecracker`, `qemu-kvm`, `qemu-emulation`, `host-compat`.
     pub engine: &'static str,
     /// How commands reach the guest.
     pub execution_mode: ExecutionMode,
@@ -60,6 +61,20 @@ pub trait Engine: Send + Sync {
     fn launch(&self, spec: MachineSpec) -> BoxFuture<'_, Result<Box<dyn Machine>, VmmError>>;
 }
 
+/// A channel that is there from the start, to be taken once.
+pub(crate) struct Once<T>(Mutex<Option<T>>);
+
+impl<T> Once<T> {
+    pub(crate) fn new(channel: T) -> Self {
+        Self(Mutex::new(Some(channel)))
+    }
+
+    pub(crate) fn take(&self) -> Result<T, VmmError> {
+        let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        taken.ok_or(VmmError::ChannelClosed { call: "connect" })
+    }
+}
+
 /// How a VMM's process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExitReport {
@@ -69,8 +84,9 @@ pub struct ExitReport {
 
 /// One running machine. Dropping it kills the VMM.
 pub trait Machine: Send + Sync {
-    /// The byte channel to the agent, once; `None` after it was taken.
-    fn take_channel(&mut self) -> Option<UnixStream>;
+    /// The byte channel to the agent, once; [`VmmError::ChannelClosed`] after it was taken. Waits, without a deadline but for what
+    /// was restored, until there is one.
+    fn channel(&self) -> BoxFuture<'_, Result<UnixStream, VmmError>>;
 
     /// Process id of the VMM.
     fn pid(&self) -> u32;

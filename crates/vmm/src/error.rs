@@ -107,6 +107,20 @@ pub enum VmmError {
         /// The agent's words, bounded.
         message: String,
     },
+    /// A guest that was restored from a snapshot does not answer on its virtio socket.
+    #[error("the restored guest's virtio socket did not answer within {} s", waited.as_secs())]
+    VsockDead {
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// Firecracker did not do as it was asked.
+    #[error("Firecracker refused {request}: {message}")]
+    Api {
+        /// The request, as "PUT /snapshot/load".
+        request: String,
+        /// Its words.
+        message: String,
+    },
     /// QEMU's monitor did not do as it was asked.
     #[error("QEMU's monitor failed at {command}: {message}")]
     Monitor {
@@ -169,6 +183,7 @@ impl Diagnostic for VmmError {
             | Self::BootTimeout { .. }
             | Self::DiedMidway { .. }
             | Self::ChannelClosed { .. }
+            | Self::VsockDead { .. }
             // What configures a guest was not the user's to say.
             | Self::Refused { call: "configure", .. } => ErrorKind::GuestUnavailable,
             Self::CallTimeout { .. } => ErrorKind::TimedOut,
@@ -184,7 +199,7 @@ impl Diagnostic for VmmError {
                 FailureKind::Io | FailureKind::Unspecified => ErrorKind::GuestMisbehaved,
             },
             Self::Files(source) => source.kind(),
-            Self::Monitor { .. } => ErrorKind::Host,
+            Self::Monitor { .. } | Self::Api { .. } => ErrorKind::Host,
         }
     }
 
@@ -217,11 +232,20 @@ impl Diagnostic for VmmError {
             Self::Refused { kind: FailureKind::AlreadyExists, .. } => {
                 "remove what is in the way, or name another path"
             }
-            Self::Spawn { .. } => "run `pyro runtime verify`, then `pyro runtime fetch` to repair the bundle",
+            Self::Spawn { .. } => {
+                "`pyro runtime verify` checks the bundle's programs, and `pyro runtime fetch` repairs them; another Firecracker \
+                 is named by PYRO_FIRECRACKER_BIN"
+            }
             Self::Host { source, .. } if kind_of_io(source) == ErrorKind::Exhausted => {
                 "free some disk space or memory on the host and try again"
             }
             Self::OutOfRange { .. } => "choose a value in that range",
+            Self::VsockDead { .. } => {
+                "the next start boots the guest's kernel instead; `pyro prepare --force` makes a new template"
+            }
+            Self::Api { .. } => {
+                "where another Firecracker is at hand, name it by PYRO_FIRECRACKER_BIN; `--engine qemu-kvm` does without one"
+            }
             Self::Host { .. } | Self::Refused { .. } | Self::Monitor { .. } => {
                 return None;
             }

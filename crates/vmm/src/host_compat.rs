@@ -1,6 +1,6 @@
 //! The agent as an ordinary process on the host: the same protocol, no isolation whatsoever. Only when asked for.
 
-use crate::engine::{Capabilities, Engine, ExecutionMode, ExitReport, Machine};
+use crate::engine::{Capabilities, Engine, ExecutionMode, ExitReport, Machine, Once};
 use crate::process::KeptProcess;
 use crate::{MachineSpec, VmmError};
 use futures::future::BoxFuture;
@@ -36,7 +36,7 @@ impl HostCompat {
         drop(program);
         let channel =
             UnixStream::from_std(channel).map_err(|error| VmmError::host("prepare the channel", error))?;
-        Ok(HostProcess { process, channel: Some(channel) })
+        Ok(HostProcess { process, channel: Once::new(channel) })
     }
 }
 
@@ -71,12 +71,12 @@ impl Engine for HostCompat {
 
 struct HostProcess {
     process: KeptProcess,
-    channel: Option<UnixStream>,
+    channel: Once<UnixStream>,
 }
 
 impl Machine for HostProcess {
-    fn take_channel(&mut self) -> Option<UnixStream> {
-        self.channel.take()
+    fn channel(&self) -> BoxFuture<'_, Result<UnixStream, VmmError>> {
+        Box::pin(async { self.channel.take() })
     }
 
     fn pid(&self) -> u32 {

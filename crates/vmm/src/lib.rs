@@ -3,6 +3,7 @@
 //! - [`engine`]: what every engine offers ([`Engine`], [`Machine`]) and declares ([`Capabilities`]);
 //! - [`spec`]: what a machine is made of, with its bounds;
 //! - [`qemu`]: QEMU's microvm machine, on KVM or in software emulation;
+//! - [`firecracker`]: Firecracker, on KVM;
 //! - [`host_compat`]: the agent as an ordinary process, without any isolation, only when asked for;
 //! - [`jail`]: what a VMM's process may do to its host;
 //! - [`guest`]: the calls into a machine, whatever its engine;
@@ -14,12 +15,15 @@
 mod cgroup;
 pub mod engine;
 pub mod error;
+pub mod firecracker;
 pub mod guest;
 pub mod host_compat;
 pub mod jail;
+mod memory;
 pub mod probe;
 mod process;
 pub mod qemu;
+mod socket;
 pub mod spec;
 mod tail;
 

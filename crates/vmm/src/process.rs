@@ -67,6 +67,11 @@ impl KeptProcess {
         self.pid
     }
 
+    /// The end of what it has printed.
+    pub(crate) fn tail(&self) -> &Tail {
+        &self.output
+    }
+
     pub(crate) fn output(&self) -> String {
         self.output.text()
     }

@@ -20,6 +20,12 @@ impl Tail {
         kept.extend(bytes);
     }
 
+    /// Whether `text` is among the kept bytes.
+    pub(crate) fn contains(&self, text: &str) -> bool {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.make_contiguous().windows(text.len()).any(|window| window == text.as_bytes())
+    }
+
     /// The kept bytes as text that is safe to print: control characters other than line ends and tabs are dropped.
     pub(crate) fn text(&self) -> String {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);

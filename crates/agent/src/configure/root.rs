@@ -20,8 +20,8 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use pyro_protocol::WORKSPACE_DIR;
 use pyro_protocol::v1::{Configure, FailureKind, Root};
+use pyro_protocol::{WORKSPACE_DIR, parameter};
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -37,6 +37,8 @@ use crate::fail::Fail;
 /// How long a disk may take to appear.
 const DISK_DEADLINE: Duration = Duration::from_secs(5);
 const DISK_POLL: Duration = Duration::from_millis(2);
+
+const BLOCK_DEVICES: &str = "/sys/block";
 
 const IMAGE_DIR: &str = "/image";
 const NAMES_DIR: &str = "/names";
@@ -103,6 +105,7 @@ pub fn stage(layout: &Root) -> Result<Staged, Fail> {
         attach(&modules, STAGED_MODULES_DIR, "erofs", MountFlags::RDONLY | IN_MEMORY, None)?;
     }
     remove_initramfs_files();
+    link_told_disks();
     Ok(Staged { scratch: wait_for_disk(&layout.scratch_serial)?, names: create_names()? })
 }
 
@@ -192,19 +195,51 @@ fn fill_in() -> Result<(), Fail> {
     Ok(())
 }
 
-fn disks() -> impl Iterator<Item = (String, String)> {
-    let entries = fs::read_dir("/sys/block").into_iter().flatten().flatten();
-    entries.filter_map(|entry| {
-        let serial = fs::read_to_string(entry.path().join("serial")).ok()?;
-        let name = entry.file_name().into_string().ok()?;
+/// The name and the serial number of each disk: the one that it has, or that the host says it should have.
+fn disks() -> Vec<(String, String)> {
+    let with_serial = |name: String| {
+        let serial = fs::read_to_string(Path::new(BLOCK_DEVICES).join(&name).join("serial")).ok()?;
         Some((name, serial.trim_end().to_owned()))
-    })
+    };
+    told_disks().unwrap_or_else(|| disk_names().filter_map(with_serial).collect())
+}
+
+fn disk_names() -> impl Iterator<Item = String> {
+    let entries = fs::read_dir(BLOCK_DEVICES).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok())
+}
+
+/// The disks with the serial numbers that the host says they should have; `None` where it says nothing.
+fn told_disks() -> Option<Vec<(String, String)>> {
+    let command_line = fs::read_to_string("/proc/cmdline").ok()?;
+    let serials =
+        command_line.split_ascii_whitespace().find_map(|word| word.strip_prefix(parameter::DISKS))?;
+    let mut names: Vec<_> = disk_names().filter_map(|name| Some((virtio_number(&name)?, name))).collect();
+    names.sort_unstable();
+    Some(names.into_iter().map(|(_, name)| name).zip(serials.split(',').map(str::to_owned)).collect())
+}
+
+/// Makes disks that have only been told serial numbers known to whoever looks for them, as udev would those that have their own.
+fn link_told_disks() {
+    let Some(disks) = told_disks() else { return };
+    let links = Path::new("/dev/disk/by-id");
+    // A root without them is none the worse; whoever needs one says that it is not there.
+    let _ = fs::create_dir_all(links);
+    for (name, serial) in disks {
+        let _ = symlink(Path::new("/dev").join(name), links.join(format!("virtio-{serial}")));
+    }
+}
+
+/// The number of a disk among the virtio devices, which have them in the order in which the machine has the devices.
+fn virtio_number(disk: &str) -> Option<u32> {
+    let device = fs::read_link(Path::new(BLOCK_DEVICES).join(disk).join("device")).ok()?;
+    device.file_name()?.to_str()?.strip_prefix("virtio")?.parse().ok()
 }
 
 fn wait_for_disk(serial: &str) -> Result<PathBuf, Fail> {
     let started = Instant::now();
     loop {
-        let named = disks().find(|(_, found)| found == serial);
+        let named = disks().into_iter().find(|(_, found)| found == serial);
         if let Some((name, _)) = named {
             let device = Path::new("/dev").join(name);
             if device.exists() {
@@ -212,7 +247,7 @@ fn wait_for_disk(serial: &str) -> Result<PathBuf, Fail> {
             }
         }
         if started.elapsed() > DISK_DEADLINE {
-            let present: Vec<_> = disks().map(|(_, serial)| serial).collect();
+            let present: Vec<_> = disks().into_iter().map(|(_, serial)| serial).collect();
             let message = format!("no disk has the serial {serial:?}; there are {present:?}");
             return Err(Fail::new(FailureKind::NotFound, message));
         }

@@ -3,7 +3,7 @@
 use crate::printer::Printer;
 use crate::settings;
 use anyhow::Result;
-use pyro::{DEFAULT_ENVIRONMENT, Readiness};
+use pyro::{DEFAULT_ENVIRONMENT, JailReport, Readiness};
 
 /// Say whether this host can run guests, how fast, and what to do next
 ///
@@ -43,7 +43,10 @@ fn text(readiness: &Readiness) -> String {
             yes(acceleration.kvm.writable),
             acceleration.kvm.boots_guest.map_or("not tried", yes),
         ),
-        format!("acceleration: {} ({})", acceleration.selected.unwrap_or("unknown"), acceleration.reason),
+        format!("acceleration: {}", acceleration.selected.unwrap_or("unknown")),
+        format!("engine:       {} ({})", acceleration.engine.unwrap_or("unknown"), acceleration.reason),
+        format!("firecracker:  {}", acceleration.firecracker.as_deref().unwrap_or("not installed")),
+        format!("jail:         {}", acceleration.jail.as_ref().map_or("unknown".to_owned(), jail)),
         format!(
             "capabilities: vm_boot {}, guest_exec {}, guest_network {}",
             yes(capabilities.vm_boot),
@@ -72,6 +75,16 @@ fn text(readiness: &Readiness) -> String {
     }
     lines.push(format!("next:         {}", readiness.next_command));
     lines.join("\n") + "\n"
+}
+
+fn jail(jail: &JailReport) -> String {
+    let of_their_own = match (&jail.obstacle, jail.own_user) {
+        (None, true) => "a root, network and user of their own".to_owned(),
+        (None, false) => "a root and network of their own".to_owned(),
+        (Some(obstacle), _) => format!("no root and network of their own ({obstacle})"),
+    };
+    let cgroup = if jail.cgroup { "limits by a control group" } else { "no control group" };
+    format!("{of_their_own}; seccomp; Landlock {}; {cgroup}", jail.landlock)
 }
 
 fn because(reason: Option<&str>) -> String {

@@ -15,10 +15,10 @@ mod template_build;
 mod workspace;
 
 use crate::printer::{OutputFailed, Printer, diagnostic};
-use crate::{reference, signals};
+use crate::{reference, settings, signals};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use pyro::{Diagnostic, ErrorKind, PyroError};
+use pyro::{Diagnostic, EngineChoice, ErrorKind, PyroError};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -39,6 +39,13 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
+    /// Run guests on this engine: auto, firecracker, qemu-kvm, qemu-emulation [default: $PYRO_ENGINE, else auto]
+    #[arg(long, global = true, value_name = "ENGINE", value_parser = engine, help_heading = "Global options")]
+    engine: Option<EngineChoice>,
+}
+
+fn engine(name: &str) -> Result<EngineChoice, String> {
+    name.parse().map_err(|error: PyroError| error.to_string())
 }
 
 #[derive(Debug, Subcommand)]
@@ -102,6 +109,9 @@ impl Arguments {
 
 /// Runs a command to its end, or until a signal asks pyro to end.
 pub async fn run(arguments: Arguments) -> ExitCode {
+    if let Some(engine) = arguments.engine {
+        settings::choose_engine(engine);
+    }
     let printer = Printer::new(arguments.command.json());
     let ends_in_order = !arguments.supervises();
     let relays = arguments.command.relays();

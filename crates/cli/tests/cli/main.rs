@@ -12,12 +12,15 @@ mod catalog;
 mod concurrent;
 mod docs;
 mod doctor;
+mod engines;
 mod environments;
 mod faces;
+mod firecracker;
 mod guest;
 mod host;
 mod host_compat;
 mod interrupt;
+mod jail;
 mod lifecycle;
 mod mcp;
 mod mirror;
@@ -43,6 +46,16 @@ const CLOSED_MIRROR: &str = "http://127.0.0.1:1/debian";
 
 /// The digest of nothing that there is.
 const OTHER_DIGEST: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// How commands reach the guests of the engine that these tests run on.
+fn execution_mode(home: &Home) -> &'static str {
+    let report = home.pyro(["doctor", "--json"]).run().expect(0).json();
+    match report["acceleration"]["engine"].as_str() {
+        Some("firecracker") => "guest_vsock",
+        Some(_) => "guest_virtio_serial",
+        None => panic!("no guest runs here: {report}"),
+    }
+}
 
 /// A call of `pyro run debian:12 FLAGS -- COMMAND`.
 fn run(home: &Home, flags: &[&str], command: &[&str]) -> Pyro {

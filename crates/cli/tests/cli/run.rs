@@ -1,6 +1,6 @@
 //! `pyro run`: what is relayed, and what is said about it.
 
-use crate::{DEBIAN, SUITE, run, sh};
+use crate::{DEBIAN, SUITE, execution_mode, run, sh};
 use pyro_testkit::{Value, json};
 use std::time::Duration;
 
@@ -15,8 +15,9 @@ fn git_says_its_version_and_pyro_says_its_phases() {
     assert!(create.starts_with("[run] phase=create"), "{create}");
     assert!(start.starts_with("[run] phase=start vm_id="), "{start}");
     assert!(execute.starts_with("[run] phase=execute vm_id="), "{execute}");
-    let expected = "[run] environment=debian:12 execution_mode=guest_virtio_serial exit_code=0 duration_ms=";
-    assert!(summary.strip_prefix(expected).is_some_and(|ms| ms.parse::<u64>().is_ok()), "{summary}");
+    let mode = execution_mode(&home);
+    let expected = format!("[run] environment=debian:12 execution_mode={mode} exit_code=0 duration_ms=");
+    assert!(summary.strip_prefix(&expected).is_some_and(|ms| ms.parse::<u64>().is_ok()), "{summary}");
 }
 
 #[test]
@@ -97,7 +98,7 @@ fn json_is_one_document_of_a_known_shape() {
         ("stdout", json!("out\n")),
         ("stderr", json!("err\n")),
         ("exit_code", json!(3)),
-        ("execution_mode", json!("guest_virtio_serial")),
+        ("execution_mode", json!(execution_mode(&home))),
         ("timed_out", json!(false)),
         ("truncated", json!(false)),
         ("binary", json!(false)),
@@ -123,8 +124,9 @@ fn the_demo_shows_three_guests() {
     let demo = home.pyro(["demo", "--json"]).run().expect(0).json();
     let steps = demo["steps"].as_array().unwrap();
     assert_eq!(steps.len(), 3);
+    let mode = execution_mode(&home);
     for step in steps {
         assert_eq!(step["result"]["exit_code"], 0, "{step}");
-        assert_eq!(step["result"]["execution_mode"], "guest_virtio_serial");
+        assert_eq!(step["result"]["execution_mode"], mode);
     }
 }

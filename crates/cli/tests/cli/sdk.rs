@@ -1,12 +1,11 @@
 //! The SDK in a home, for tests that take more than one step with a machine.
 
 use crate::{DEBIAN, SUITE};
-use pyro::{Dirs, EngineChoice, FetchOptions, Pyro, Settings, Silent, TemplatePolicy};
+use pyro::{Dirs, Pyro, Settings, TemplatePolicy};
 use pyro_testkit::Home;
 use std::ffi::OsString;
 use std::future::Future;
 use std::path::Path;
-use std::sync::Arc;
 
 /// A home that is prepared, and the SDK in it.
 pub fn prepared() -> (Home, Pyro) {
@@ -31,9 +30,9 @@ pub fn of(home: &Home) -> Pyro {
     };
     let dirs = Dirs::resolve(&lookup).unwrap();
     let program = Some(env!("CARGO_BIN_EXE_pyro").into());
-    let (progress, source) = (Arc::new(Silent), FetchOptions::default());
-    let (templates, engine) = (TemplatePolicy::Manual, EngineChoice::Auto);
-    Pyro::new(Settings { dirs, progress, source, templates, engine, program })
+    // The engine is the one that the suite runs on.
+    let settings = Settings::from_env().unwrap();
+    Pyro::new(Settings { dirs, templates: TemplatePolicy::Manual, program, ..settings })
 }
 
 pub fn block_on<T>(work: impl Future<Output = T>) -> T {

@@ -44,8 +44,8 @@ pub(super) async fn second_stage(
 
     builder.phase(recipe, "boot");
     let failed = |source| ImagesError::Guest { name: recipe.name, source };
-    let mut machine = builder.engine.launch(spec).await.map_err(failed)?;
-    let ran = run(builder, recipe, machine.as_mut(), origin).await;
+    let machine = builder.engine.launch(spec).await.map_err(failed)?;
+    let ran = run(builder, recipe, machine.as_ref(), origin).await;
     machine.kill().await;
     Ok(Archive { disk: output, bytes: ran? })
 }
@@ -83,7 +83,7 @@ fn specification(
 async fn run(
     builder: &Builder,
     recipe: &'static Recipe,
-    machine: &mut dyn Machine,
+    machine: &dyn Machine,
     origin: &Origin,
 ) -> Result<u64, ImagesError> {
     let failed = |source| ImagesError::Guest { name: recipe.name, source };

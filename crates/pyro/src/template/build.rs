@@ -84,9 +84,8 @@ impl Pyro {
         let id = VmId::random()?;
         let directory = self.vm_directory(&id).await?;
         let start = Start::BootForSnapshot(built);
-        let (mut machine, _) =
-            prepared.launch(&MachinePlan::throwaway(&id, &directory), shape, start).await?;
-        let guest = Guest::boot(machine.as_mut(), shape.boot_deadline()).await?;
+        let (machine, _) = prepared.launch(&MachinePlan::throwaway(&id, &directory), shape, start).await?;
+        let guest = Guest::boot(machine.as_ref(), shape.boot_deadline()).await?;
         let rehearsed = async {
             guest.stage().await?;
             for command in REHEARSALS {

@@ -128,6 +128,8 @@ impl Pyro {
                 &shape.vcpus.get().to_string(),
                 "--mem-mib",
                 &shape.memory.get().to_string(),
+                "--engine",
+                self.settings.engine.name(),
             ])
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -146,6 +146,14 @@ pub(crate) struct Running {
     pub(crate) no_template: Option<Unusable>,
 }
 
+/// What makes a machine that was launched one that runs.
+struct CameUp {
+    guest: Guest,
+    network: Option<RunningNetwork>,
+    boot: Duration,
+    configure: Duration,
+}
+
 impl StartKind {
     /// The name in results.
     pub fn as_str(self) -> &'static str {
@@ -291,16 +299,45 @@ impl Prepared {
         let _kept = blocking(move || Ok(templates.reject_made_at(&key, made, why)?)).await;
     }
 
-    /// Waits for the agent of a machine just launched, and makes the machine what the plan says.
+    /// Waits for the agent of a machine just launched, and makes the machine what the plan says. One that fails is gone, and has
+    /// let go of its disk, when this returns.
     async fn bring_up(
         &self,
-        mut machine: Box<dyn Machine>,
+        machine: Box<dyn Machine>,
         plan: &MachinePlan,
         (start, deadline): (StartKind, Duration),
         launch: Duration,
     ) -> Result<Running, PyroError> {
+        match self.come_up(machine.as_ref(), plan, deadline).await {
+            Ok(CameUp { guest, network, boot, configure }) => {
+                let timings = StartTimings { launch, boot, configure };
+                let (capabilities, fallback) = (self.engine.capabilities(), self.fallback.clone());
+                Ok(Running {
+                    guest,
+                    network,
+                    machine,
+                    capabilities,
+                    fallback,
+                    timings,
+                    start,
+                    no_template: None,
+                })
+            }
+            Err(error) => {
+                machine.kill().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn come_up(
+        &self,
+        machine: &dyn Machine,
+        plan: &MachinePlan,
+        deadline: Duration,
+    ) -> Result<CameUp, PyroError> {
         let booting = Instant::now();
-        let guest = Guest::boot(machine.as_mut(), deadline).await?;
+        let guest = Guest::boot(machine, deadline).await?;
         let boot = booting.elapsed();
         let configuring = Instant::now();
         let configured = async {
@@ -309,15 +346,13 @@ impl Prepared {
             guest.set_clock().await?;
             if plan.secrets.is_empty() { Ok(()) } else { guest.put_secrets(&plan.secrets.pairs()).await }
         };
-        configured.await.map_err(|error| error.with_console(machine.as_ref()))?;
+        configured.await.map_err(|error| error.with_console(machine))?;
         let network = match &plan.network {
             Some(network) if self.guest.is_some() => Some(network.start(&guest).await?),
             // What runs on the host has its network.
             _ => None,
         };
-        let timings = StartTimings { launch, boot, configure: configuring.elapsed() };
-        let (capabilities, fallback) = (self.engine.capabilities(), self.fallback.clone());
-        Ok(Running { guest, network, machine, capabilities, fallback, timings, start, no_template: None })
+        Ok(CameUp { guest, network, boot, configure: configuring.elapsed() })
     }
 
     /// Starts the VMM of a machine. Tells how long that took, without the disk.

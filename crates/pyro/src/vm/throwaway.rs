@@ -118,9 +118,8 @@ impl Throwaway {
         let directory = pyro.vm_directory(&id).await?;
         let begun = Instant::now();
         let start = Start::Restore(template.files);
-        let (mut machine, _) =
-            prepared.launch(&MachinePlan::throwaway(&id, &directory), &shape, start).await?;
-        let guest = Guest::boot(machine.as_mut(), shape.boot_deadline()).await?;
+        let (machine, _) = prepared.launch(&MachinePlan::throwaway(&id, &directory), &shape, start).await?;
+        let guest = Guest::boot(machine.as_ref(), shape.boot_deadline()).await?;
         guest.ping().await?;
         let elapsed = begun.elapsed();
         machine.kill().await;

@@ -64,6 +64,9 @@ pub(super) const IMPLICIT_LIBRARIES: &[&str] = &[LOADER, "libgcc_s.so.1"];
 /// Modules the guest needs to reach its root; those built into the kernel are skipped, their dependencies added.
 pub(super) const BOOT_MODULES: &[&str] = &["virtio_mmio", "virtio_blk", "overlay", "erofs", "ext4", "tun"];
 
+/// What a guest needs besides where its channel is a virtio socket.
+pub(super) const VSOCK_MODULES: &[&str] = &["vmw_vsock_virtio_transport", "virtio_rng"];
+
 pub(super) const MANIFEST: &str = "manifest.json";
 pub(super) const VMLINUX: &str = "kernel/vmlinux";
 pub(super) const BOOT_MODULES_DIR: &str = "kernel/boot-modules";

@@ -14,7 +14,7 @@ use crate::digest::Sha256Digest;
 use crate::fs::{FsError, write_atomic};
 
 /// Of the manifest itself, and of the bundle's layout: another number is another kind of bundle.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// What is in a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -174,7 +174,7 @@ pub(super) mod tests {
         assert_eq!(Manifest::load(dir.path()), Ok(good.clone()));
         let text = fs::read_to_string(dir.path().join(contents::MANIFEST)).unwrap();
         for (from, to, how) in [
-            ("\"format\": 2", "\"format\": 1", "its format is 1"),
+            ("\"format\": 3", "\"format\": 1", "its format is 1"),
             ("bin/a", "bin/b", "does not fit"),
             ("\"created\"", "\"more\": 1, \"created\"", "unknown field"),
             ("{", "[", "invalid"),

@@ -10,14 +10,15 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::contents::{BOOT_MODULES, BOOT_MODULES_DIR, MODULES_IMAGE};
+use super::contents::{BOOT_MODULES, BOOT_MODULES_DIR, MODULES_IMAGE, VSOCK_MODULES};
 use super::error::BundleError;
 use super::tool::{self, Tool};
 use crate::debian::xz_decoder;
 use crate::fs::{FsError, create_dir_all, set_mode};
 
-/// The file that lists the boot modules in the order to load them.
-pub(super) const ORDER: &str = "order";
+/// The files that list boot modules in the order to load them: those that every guest loads, and those that one with a virtio
+/// socket loads besides.
+pub(super) const ORDERS: [&str; 2] = ["order", "order-vsock"];
 
 /// Where in a file system modules are; the image is mounted there.
 const PLACE: &str = "usr/lib/modules";
@@ -64,22 +65,24 @@ pub(super) fn write_boot_modules(bundle: &Path, root: &Path, release: &str) -> R
         let path = tree.join(name);
         fs::read_to_string(&path).map_err(FsError::on("read", &path))
     };
-    let paths = load_order(&read("modules.dep")?, &read("modules.builtin")?, BOOT_MODULES)?;
+    let (dep, builtin) = (read("modules.dep")?, read("modules.builtin")?);
     let target = bundle.join(BOOT_MODULES_DIR);
     create_dir_all(&target)?;
-    let mut order = String::new();
-    for path in paths {
-        let packed = tree.join(&path);
-        let name = file_name(&path).trim_end_matches(".xz").to_owned();
-        let module =
-            unpack(&packed).map_err(|problem| BundleError::Module { name: name.clone(), problem })?;
-        let file = target.join(&name);
-        fs::write(&file, module).map_err(FsError::on("write", &file))?;
-        order.push_str(&name);
-        order.push('\n');
+    for (order_name, wanted) in ORDERS.into_iter().zip([BOOT_MODULES, VSOCK_MODULES]) {
+        let mut order = String::new();
+        for path in load_order(&dep, &builtin, wanted)? {
+            let packed = tree.join(&path);
+            let name = file_name(&path).trim_end_matches(".xz").to_owned();
+            let module =
+                unpack(&packed).map_err(|problem| BundleError::Module { name: name.clone(), problem })?;
+            let file = target.join(&name);
+            fs::write(&file, module).map_err(FsError::on("write", &file))?;
+            order.push_str(&name);
+            order.push('\n');
+        }
+        let file = target.join(order_name);
+        fs::write(&file, order).map_err(FsError::on("write", &file))?;
     }
-    let file = target.join(ORDER);
-    fs::write(&file, order).map_err(FsError::on("write", &file))?;
     Ok(())
 }
 

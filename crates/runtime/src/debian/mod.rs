@@ -7,7 +7,7 @@
 
 mod archive;
 mod deb;
-mod download;
+pub(crate) mod download;
 mod error;
 mod fetch;
 mod keyring;
@@ -16,7 +16,7 @@ mod packages;
 mod release;
 mod resolve;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use archive::Archive;
 pub(crate) use deb::xz_decoder;

@@ -107,11 +107,11 @@ impl Guest {
     }
 
     /// Waits for the agent of a machine that was just launched. When none answers, the error carries the console.
-    pub async fn boot(machine: &mut dyn Machine, deadline: Duration) -> Result<Self, VmmError> {
-        let channel = machine.take_channel().ok_or(VmmError::ChannelClosed { call: "connect" })?;
+    pub async fn boot(machine: &dyn Machine, deadline: Duration) -> Result<Self, VmmError> {
+        let connecting = async { connect::establish(machine.channel().await?).await };
         tokio::select! {
-            connected = Self::connect(channel, deadline) => match connected {
-                Ok(guest) => Ok(guest),
+            connected = within("connect", deadline, connecting) => match connected {
+                Ok(streams) => Ok(Self { streams }),
                 Err(VmmError::CallTimeout { waited, .. }) => {
                     Err(VmmError::BootTimeout { waited, console: machine.console_tail() })
                 }

@@ -3,20 +3,13 @@
 
 use super::connect::Connection;
 use crate::VmmError;
-use rustix::fd::AsRawFd;
-use rustix::fs::{Mode, OFlags};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::UnixStream;
 use tokio::sync::OwnedSemaphorePermit;
-
-/// How long is waited before a socket is tried again whose queue is full.
-const QUEUE_POLL: Duration = Duration::from_millis(10);
 
 /// Bytes both ways.
 pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -49,26 +42,13 @@ impl StreamOpener {
     }
 }
 
-/// Connects to a socket whose path may be longer than a socket address: through its directory, held open.
 async fn connect(socket: &Path, call: &'static str) -> Result<Stream, VmmError> {
-    let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => VmmError::ChannelClosed { call },
-        _ => VmmError::host(format!("connect to {}", socket.display()), error),
-    };
-    let (Some(directory), Some(name)) = (socket.parent(), socket.file_name()) else {
-        return Err(failed(io::ErrorKind::InvalidInput.into()));
-    };
-    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory =
-        rustix::fs::open(directory, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
-    let short = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
-    loop {
-        match UnixStream::connect(&short).await {
-            Ok(stream) => return Ok(Box::new(stream)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => tokio::time::sleep(QUEUE_POLL).await,
-            Err(error) => return Err(failed(error)),
-        }
+    match crate::socket::connect(socket).await {
+        Ok(stream) => Ok(Box::new(stream)),
+        Err(error) => Err(match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => VmmError::ChannelClosed { call },
+            _ => VmmError::host(format!("connect to {}", socket.display()), error),
+        }),
     }
 }
 

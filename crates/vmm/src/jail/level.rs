@@ -35,6 +35,17 @@ pub enum LandlockLevel {
     None,
 }
 
+impl LandlockLevel {
+    /// The name in results.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Partial => "partial",
+            Self::None => "none",
+        }
+    }
+}
+
 /// What failed while a jail was entered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Obstacle {

@@ -26,6 +26,7 @@ mod tests;
 pub use level::{JailLevel, LandlockLevel, Obstacle};
 
 use crate::cgroup::{self, Cgroup, Resources};
+use crate::{MachineSpec, Start};
 use identity::Identity;
 use landlock::RulesetCreated;
 pub(crate) use level::Report;
@@ -58,6 +59,9 @@ pub(crate) struct Jail {
     pub(crate) named_descriptors: bool,
     /// Which sockets it may make.
     pub(crate) sockets: Sockets,
+    /// It may send signals to threads by `tkill`, which does not say whose they are: a VMM that is linked with musl interrupts its
+    /// own threads so. Landlock, and a user of its own, keep it from those of others.
+    pub(crate) tkill: bool,
     /// Largest file it may write, in bytes.
     pub(crate) max_file_bytes: u64,
     /// What its control group allows.
@@ -77,7 +81,6 @@ pub(crate) struct Directory {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sockets {
     None,
-    #[cfg_attr(not(test), expect(dead_code, reason = "for VMMs that listen in their directory"))]
     Unix,
 }
 
@@ -96,6 +99,42 @@ pub(crate) struct Entry {
 }
 
 impl Jail {
+    /// What any VMM has to have for the machine: `programs` to read and execute, its disks, and what it begins with. No sockets,
+    /// no descriptors by name, an empty directory.
+    pub(crate) fn of(spec: &MachineSpec, programs: PathBuf) -> Self {
+        let memory_bytes = u64::from(spec.memory.get()) << 20;
+        let resources = Resources { memory_bytes, vcpus: spec.vcpus.get() };
+        let bare = Self::bare(&spec.name, programs, spec.directory.clone(), resources);
+
+        let paths = |read_only| {
+            let disks = spec.disks.iter().filter(move |disk| disk.read_only == read_only);
+            disks.map(|disk| disk.path.clone())
+        };
+        let begins_with = match &spec.start {
+            Start::Restore(snapshot) => [&snapshot.ram, &snapshot.state],
+            Start::Boot | Start::BootForSnapshot(_) => [&spec.kernel, &spec.initramfs],
+        };
+        let readable = paths(true).chain(begins_with.map(PathBuf::clone)).collect();
+        let writable = paths(false).chain(bare.writable).collect();
+        Self { readable, writable, ..bare }
+    }
+
+    /// The same for no machine at all.
+    pub(crate) fn bare(name: &str, programs: PathBuf, directory: PathBuf, resources: Resources) -> Self {
+        Self {
+            name: name.to_owned(),
+            programs: vec![programs],
+            readable: Vec::new(),
+            writable: vec!["/dev/null".into()],
+            directory: Directory { path: directory, may_create: false },
+            named_descriptors: false,
+            sockets: Sockets::None,
+            tkill: false,
+            max_file_bytes: pyro_runtime::bundle::SCRATCH_DISK_BYTES,
+            resources,
+        }
+    }
+
     /// To be called by the process that will fork, which keeps `inherited` open until then.
     pub(crate) fn prepare(
         &self,
@@ -117,7 +156,7 @@ impl Jail {
             inherited: inherited.iter().map(AsRawFd::as_raw_fd).collect(),
             identity: Identity::prepare(&self.name)?,
             ruleset: Some(ruleset::prepare(self).map_err(io::Error::other)?),
-            filter: Filter::prepare(self.sockets).map_err(io::Error::other)?,
+            filter: Filter::prepare(self.sockets, self.tkill).map_err(io::Error::other)?,
             reporter,
         };
         Ok((entry, report))

@@ -122,9 +122,10 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    pub(super) fn prepare(sockets: Sockets) -> Result<Self, BackendError> {
+    pub(super) fn prepare(sockets: Sockets, tkill: bool) -> Result<Self, BackendError> {
         let (allow, deny) = (SeccompAction::Allow, SeccompAction::Errno(PERMISSION));
-        let denied = SeccompFilter::new(rules(sockets)?, allow, deny, TargetArch::x86_64)?.try_into()?;
+        let denied =
+            SeccompFilter::new(rules(sockets, tkill)?, allow, deny, TargetArch::x86_64)?.try_into()?;
         Ok(Self { denied, absent: absent() })
     }
 
@@ -151,9 +152,9 @@ impl Filter {
     }
 }
 
-fn rules(sockets: Sockets) -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
+fn rules(sockets: Sockets, tkill: bool) -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = DENIED.iter().map(|call| (*call, vec![])).collect();
-    for call in TO_A_PROCESS {
+    for call in TO_A_PROCESS.iter().filter(|call| !tkill || **call != libc::SYS_tkill) {
         rules.insert(*call, vec![when(&[(0, SeccompCmpOp::Ne, OWN_PID)])?]);
     }
     // Zero is the process itself.

@@ -9,9 +9,8 @@ mod command;
 mod qmp;
 mod tsc;
 
-use crate::cgroup::Resources;
-use crate::engine::{Capabilities, Engine, ExecutionMode, ExitReport, Machine};
-use crate::jail::{Directory, Jail, JailLevel, Sockets};
+use crate::engine::{Capabilities, Engine, ExecutionMode, ExitReport, Machine, Once};
+use crate::jail::{Jail, JailLevel};
 use crate::process::KeptProcess;
 use crate::{MachineSpec, Start, VmmError};
 use capture::Capture;
@@ -21,7 +20,6 @@ use pyro_runtime::bundle::Bundle;
 use pyro_runtime::probe::Acceleration;
 use qmp::Monitor;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixStream;
@@ -67,40 +65,20 @@ impl Qemu {
             let console = process.output();
             return Err(ended.map_or(error, |exit| VmmError::DiedEarly { status: exit.status, console }));
         }
-        Ok(QemuMachine { process, channel: Some(channel), monitor: Mutex::new(monitor), capture })
+        Ok(QemuMachine { process, channel: Once::new(channel), monitor: Mutex::new(monitor), capture })
     }
 
     fn jail(&self, spec: &MachineSpec) -> Jail {
-        let (read_only, writable): (Vec<_>, Vec<_>) = spec.disks.iter().partition(|disk| disk.read_only);
-        let mut readable: Vec<PathBuf> = read_only.into_iter().map(|disk| disk.path.clone()).collect();
-        readable.extend([spec.kernel.clone(), spec.initramfs.clone()]);
-        match &spec.start {
-            Start::Restore(snapshot) => readable.extend([snapshot.ram.clone(), snapshot.state.clone()]),
-            Start::Boot | Start::BootForSnapshot(_) => {}
-        }
-        let mut writable: Vec<PathBuf> = writable.into_iter().map(|disk| disk.path.clone()).collect();
-        writable.push("/dev/null".into());
+        let mut jail = Jail::of(spec, self.bundle.dir().to_owned());
         if let Start::BootForSnapshot(files) = &spec.start {
-            writable.push(files.state.clone());
+            jail.writable.push(files.state.clone());
+            // QEMU takes a file for the guest's memory by name alone.
+            jail.named_descriptors = true;
         }
         if self.acceleration == Acceleration::Kvm {
-            writable.push("/dev/kvm".into());
+            jail.writable.push("/dev/kvm".into());
         }
-        Jail {
-            name: spec.name.clone(),
-            programs: vec![self.bundle.dir().to_owned()],
-            readable,
-            writable,
-            directory: Directory { path: spec.directory.clone(), may_create: false },
-            // QEMU takes a file for the guest's memory by name alone.
-            named_descriptors: matches!(spec.start, Start::BootForSnapshot(_)),
-            sockets: Sockets::None,
-            max_file_bytes: pyro_runtime::bundle::SCRATCH_DISK_BYTES,
-            resources: Resources {
-                memory_bytes: u64::from(spec.memory.get()) << 20,
-                vcpus: spec.vcpus.get(),
-            },
-        }
+        jail
     }
 }
 
@@ -134,14 +112,14 @@ fn socket_pair() -> Result<(UnixStream, OwnedFd), VmmError> {
 
 struct QemuMachine {
     process: KeptProcess,
-    channel: Option<UnixStream>,
+    channel: Once<UnixStream>,
     monitor: Mutex<Monitor>,
     capture: Option<Capture>,
 }
 
 impl Machine for QemuMachine {
-    fn take_channel(&mut self) -> Option<UnixStream> {
-        self.channel.take()
+    fn channel(&self) -> BoxFuture<'_, Result<UnixStream, VmmError>> {
+        Box::pin(async { self.channel.take() })
     }
 
     fn pid(&self) -> u32 {

@@ -270,7 +270,7 @@ fn a_reader_in_the_guest_sees_the_old_text_or_the_new_one() {
     });
     workspace.json("file write", &["file", "--text-file", text(&texts[0])]);
     let watch = "for i in $(seq 40); do sort -u file; stat -c %s file; done | sort -u; touch /root/seen";
-    let watching = workspace.exec(&[], watch).spawn();
+    let watching = workspace.exec(&["--timeout-seconds", "120"], watch).spawn();
     for turn in 1..=12 {
         workspace.json("file write", &["file", "--text-file", text(&texts[turn % 2])]);
     }

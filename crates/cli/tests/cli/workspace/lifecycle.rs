@@ -3,7 +3,7 @@
 use super::trees::directory;
 use super::{MISSING, list, text};
 use crate::sdk::{self, block_on};
-use crate::{DEBIAN, SUITE};
+use crate::{DEBIAN, SUITE, execution_mode};
 use pyro::OutputMode;
 use pyro::workspace::{CreateWorkspace, WorkspaceExec, WorkspaceId};
 use pyro_testkit::{GONE_DEADLINE, Value, Workspace, json};
@@ -27,7 +27,7 @@ fn what_is_known_of_a_workspace_is_what_was_asked_for() {
                             "entry_count": 0, "bytes_written": 0 },
     });
     assert_eq!(chosen(&status, &expected), expected);
-    assert_eq!(status["execution_mode"], "guest_virtio_serial");
+    assert_eq!(status["execution_mode"], execution_mode(&home));
     let (created_at, expires_at) = (seconds(&status["created_at"]), seconds(&status["expires_at"]));
     assert!((expires_at - created_at - 900.0).abs() < 0.001, "{status}");
     assert!(status.get("stop_reason").is_none(), "{status}");
@@ -152,7 +152,7 @@ fn commands_share_one_machine_and_are_all_on_record() {
     let expected = json!({
         "workspace_id": workspace.id(), "command": ["sh", "-c", "echo out; echo err >&2; exit 3"], "sequence": 14,
         "cwd": "/workspace", "exit_code": 3, "timed_out": false, "stdout": "out\n", "stderr": "err\n",
-        "execution_mode": "guest_virtio_serial",
+        "execution_mode": execution_mode(&home),
     });
     assert_eq!(chosen(&result, &expected), expected);
 

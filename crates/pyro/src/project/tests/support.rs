@@ -1,7 +1,7 @@
 //! Repositories made for one test.
 
 use crate::project::{Project, ProjectOptions, ProjectReport};
-use crate::{EngineChoice, Pyro, Settings, TemplatePolicy};
+use crate::{EngineChoice, FirecrackerSource, Pyro, Settings, TemplatePolicy};
 use pyro_runtime::{Dirs, Silent};
 use std::ffi::OsStr;
 use std::fs;
@@ -164,6 +164,6 @@ pub fn tracked_by_git(directory: &Path) -> Vec<PathBuf> {
 pub fn sdk(home: &Path) -> Pyro {
     let (progress, source) = (Arc::new(Silent), crate::FetchOptions::default());
     let (dirs, templates) = (Dirs::under(home), TemplatePolicy::Off);
-    let engine = EngineChoice::Auto;
-    Pyro::new(Settings { dirs, progress, source, templates, engine, program: None })
+    let (engine, firecracker) = (EngineChoice::Auto, FirecrackerSource::Pinned);
+    Pyro::new(Settings { dirs, progress, source, templates, engine, firecracker, program: None })
 }

@@ -65,8 +65,9 @@ impl Starting {
         // It may boot twice, when its template fails.
         let mut starting = Self { socket, patience: boot * 2 + START_MARGIN };
         let settings = &pyro.settings;
-        let (dirs, templates, engine) = (settings.dirs.clone(), settings.templates, settings.engine);
-        let order = Order { dirs, templates, engine, workspace_id: id.clone() };
+        let (dirs, firecracker) = (settings.dirs.clone(), settings.firecracker.clone());
+        let (templates, engine) = (settings.templates, settings.engine);
+        let order = Order { dirs, templates, engine, firecracker, workspace_id: id.clone() };
         send(&mut starting.socket, &order).await.map_err(failed)?;
         Ok(starting)
     }

@@ -4,7 +4,7 @@ use crate::EngineChoice;
 use crate::store::Started;
 use crate::template::TemplatePolicy;
 use crate::workspace::{PublishPort, PublishedPort, WorkspaceId};
-use pyro_runtime::Dirs;
+use pyro_runtime::{Dirs, FirecrackerSource};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -20,6 +20,7 @@ pub(crate) struct Order {
     pub(crate) dirs: Dirs,
     pub(crate) templates: TemplatePolicy,
     pub(crate) engine: EngineChoice,
+    pub(crate) firecracker: FirecrackerSource,
     pub(crate) workspace_id: WorkspaceId,
 }
 

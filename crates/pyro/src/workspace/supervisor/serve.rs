@@ -367,10 +367,10 @@ async fn tell(mut client: BufReader<UnixStream>, answer: impl Serialize + Sync) 
     let _unheard = send(&mut client, &answer).await;
 }
 
-fn pyro(Order { dirs, templates, engine, .. }: Order) -> Pyro {
+fn pyro(Order { dirs, templates, engine, firecracker, .. }: Order) -> Pyro {
     let program = std::env::current_exe().ok();
     let (progress, source) = (Arc::new(Silent), FetchOptions::default());
-    Pyro::new(Settings { dirs, progress, source, templates, engine, program })
+    Pyro::new(Settings { dirs, progress, source, templates, engine, firecracker, program })
 }
 
 /// Why the machine ended, once it has; never, where there is none.

@@ -79,6 +79,7 @@ impl Host {
             directory: Directory { path: self.path("machines/own"), may_create: false },
             named_descriptors: false,
             sockets: Sockets::None,
+            tkill: false,
             max_file_bytes: 1 << 20,
             resources: Resources { memory_bytes: 512 << 20, vcpus: 1 },
         }

@@ -1,0 +1,432 @@
+//! Firecracker's program: one that the user names, else the official release that is pinned here.
+//!
+//! The release is fetched when somebody first has a use for it, which is on hosts where KVM works. It is kept in the cache below
+//! its version, under its final name only once its sha256 was right.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use flate2::read::GzDecoder;
+use pyro_protocol::error::{Diagnostic, ErrorKind};
+use serde::{Deserialize, Serialize};
+
+use crate::child;
+use crate::debian::FetchError;
+use crate::debian::download::{Patience, Wanted, download};
+use crate::digest::{Hasher, Sha256Digest};
+use crate::env_vars::{EnvVars, Lookup};
+use crate::fs::{FsError, Stamp, create_dir_all, write_program};
+use crate::http;
+use crate::paths::Dirs;
+use crate::progress::Progress;
+
+/// The oldest version that boots the bundle's kernel through its PVH entry point and describes its devices by ACPI.
+const OLDEST: Version = Version(1, 12, 0);
+/// Restores every snapshot with a dead virtio socket.
+const RESTORES_VSOCK_DEAD: Version = Version(1, 16, 0);
+/// The first whose restores take a path for the virtio socket, and work.
+const OVERRIDES_VSOCK: Version = Version(1, 16, 1);
+
+/// How long a program may take to say its version.
+const VERSION_DEADLINE: Duration = Duration::from_secs(5);
+const VERSION_POLL: Duration = Duration::from_millis(1);
+const MAX_SAID_BYTES: u64 = 4096;
+const MAX_PROGRAM_BYTES: u64 = 64 << 20;
+
+/// An official release.
+#[derive(Debug, Clone, Copy)]
+struct Release<'a> {
+    version: Version,
+    url: &'a str,
+    archive_bytes: u64,
+    archive_sha256: &'a str,
+    /// The program's path in the archive.
+    member: &'a str,
+    program_sha256: &'a str,
+}
+
+const PINNED: Release<'static> = Release {
+    version: Version(1, 16, 1),
+    url: "https://github.com/firecracker-microvm/firecracker/releases/download/v1.16.1/firecracker-v1.16.1-x86_64.tgz",
+    archive_bytes: 7_486_686,
+    archive_sha256: "382a02a869e4d6d5cb14c40577f9545e8458021ea8b0b2d3fc10ec14d9c242e6",
+    member: "release-v1.16.1-x86_64/firecracker-v1.16.1-x86_64",
+    program_sha256: "2fd0171309af7e24cf8dafc8a6f921c1434c49b5f9349bb996b7ed0a4deb8aa7",
+};
+
+/// A version of Firecracker: major, minor, patch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(u32, u32, u32);
+
+impl Version {
+    /// From what `firecracker --version` prints first, as "Firecracker v1.16.1". A suffix, as of a development version, counts
+    /// for nothing.
+    fn parse(said: &str) -> Option<Self> {
+        let numbers = said.lines().next()?.trim().strip_prefix("Firecracker v")?;
+        let numbers = numbers.split(['-', '+']).next()?;
+        let mut parts = numbers.split('.').map(|part| part.parse().ok());
+        let version = Self(parts.next()??, parts.next()??, parts.next()??);
+        parts.next().is_none().then_some(version)
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.0, self.1, self.2)
+    }
+}
+
+/// Why there is no usable Firecracker.
+#[derive(Debug, thiserror::Error)]
+pub enum FirecrackerError {
+    /// It cannot be started.
+    #[error("cannot run {}", path.display())]
+    Run {
+        /// The program.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// It does not say which version it is.
+    #[error("{} is no Firecracker: asked for its version it says {said:?}", path.display())]
+    NoVersion {
+        /// The program.
+        path: PathBuf,
+        /// The beginning of what it says.
+        said: String,
+    },
+    /// It is older than what pyro works with.
+    #[error("{} is Firecracker {found}, and pyro needs {OLDEST} or later", path.display())]
+    TooOld {
+        /// The program.
+        path: PathBuf,
+        /// Its version.
+        found: Version,
+    },
+    /// The pinned release cannot be fetched.
+    #[error("cannot fetch Firecracker {}", PINNED.version)]
+    Fetch(#[source] FetchError),
+    /// The pinned release is not what it should be.
+    #[error("the archive of Firecracker {} {what}", PINNED.version)]
+    Archive {
+        /// In what way.
+        what: String,
+    },
+    /// A file of the cache.
+    #[error(transparent)]
+    Files(#[from] FsError),
+}
+
+impl Diagnostic for FirecrackerError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Run { source, .. } => pyro_protocol::error::kind_of_io(source),
+            Self::NoVersion { .. } | Self::TooOld { .. } => ErrorKind::Unsupported,
+            Self::Fetch(source) => source.kind(),
+            Self::Archive { .. } => ErrorKind::Integrity,
+            Self::Files(source) => source.kind(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let variable = EnvVars::PYRO_FIRECRACKER_BIN;
+        match self {
+            Self::Run { .. } | Self::NoVersion { .. } | Self::TooOld { .. } => Some(format!(
+                "name another program by {variable}, or leave the variable out, so that Firecracker {} is fetched",
+                PINNED.version
+            )),
+            Self::Fetch(_) => Some(format!(
+                "put the program of the release on this host and name it by {variable}; without it guests run on QEMU"
+            )),
+            Self::Archive { .. } => {
+                Some("something between here and the release changes what is fetched".to_owned())
+            }
+            Self::Files(source) => source.hint(),
+        }
+    }
+}
+
+/// Which Firecracker is to be used.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FirecrackerSource {
+    /// The release that is pinned here.
+    #[default]
+    Pinned,
+    /// The user's own.
+    Named(PathBuf),
+}
+
+impl FirecrackerSource {
+    /// What the environment's `PYRO_FIRECRACKER_BIN` says.
+    pub fn resolve(lookup: Lookup<'_>) -> Self {
+        lookup(EnvVars::PYRO_FIRECRACKER_BIN).map_or(Self::Pinned, |path| Self::Named(path.into()))
+    }
+
+    /// The program, where nothing has to be fetched for it.
+    pub fn at_hand(&self, dirs: &Dirs) -> Result<Option<Firecracker>, FirecrackerError> {
+        match self {
+            Self::Named(path) => Firecracker::at(path).map(Some),
+            Self::Pinned => Ok(Firecracker::at(&place(dirs, PINNED.version)).ok()),
+        }
+    }
+
+    /// The program. The pinned release is fetched where it is missing.
+    pub fn get(&self, dirs: &Dirs, progress: &dyn Progress) -> Result<Firecracker, FirecrackerError> {
+        if let Some(at_hand) = self.at_hand(dirs)? {
+            return Ok(at_hand);
+        }
+        let target = place(dirs, PINNED.version);
+        fetch(&PINNED, &target, &Patience { attempts: 1, ..Patience::default() }, progress)?;
+        Firecracker::at(&target)
+    }
+
+    /// Tells one program from another without running it, whether or not it is there.
+    pub fn mark(&self) -> String {
+        match self {
+            Self::Pinned => PINNED.version.to_string(),
+            Self::Named(path) => {
+                let stamp = fs::metadata(path).map(|metadata| Stamp::of(&metadata)).ok();
+                format!("{} {stamp:?}", path.display())
+            }
+        }
+    }
+}
+
+/// A Firecracker that pyro works with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Firecracker {
+    path: PathBuf,
+    version: Version,
+    identity: Sha256Digest,
+}
+
+impl Firecracker {
+    /// The program at `path`. Fails when it cannot be run, is something else, or is too old.
+    pub fn at(path: &Path) -> Result<Self, FirecrackerError> {
+        let failed = |source| FirecrackerError::Run { path: path.to_owned(), source };
+        let path = fs::canonicalize(path).map_err(failed)?;
+        let said = said_of_version(&path).map_err(failed)?;
+        let Some(version) = Version::parse(&said) else {
+            return Err(FirecrackerError::NoVersion { path, said: said.chars().take(200).collect() });
+        };
+        if version < OLDEST {
+            return Err(FirecrackerError::TooOld { path, found: version });
+        }
+        let stamp = Stamp::of(&fs::metadata(&path).map_err(failed)?);
+        let mut hasher = Hasher::default();
+        hasher.update(format!("{version} {stamp:?}").as_bytes());
+        Ok(Self { path, version, identity: hasher.finish() })
+    }
+
+    /// The program.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its version.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Tells one program from another, and from what it was before it was changed.
+    pub fn identity(&self) -> Sha256Digest {
+        self.identity
+    }
+
+    /// Whether what it restores from a snapshot can be reached.
+    pub fn restores(&self) -> bool {
+        self.version != RESTORES_VSOCK_DEAD
+    }
+
+    /// Whether a restore takes the path of the virtio socket.
+    pub fn overrides_vsock(&self) -> bool {
+        self.version >= OVERRIDES_VSOCK
+    }
+}
+
+fn place(dirs: &Dirs, version: Version) -> PathBuf {
+    dirs.cache().join("firecracker").join(version.to_string()).join("firecracker")
+}
+
+fn fetch(
+    release: &Release<'_>,
+    target: &Path,
+    patience: &Patience,
+    progress: &dyn Progress,
+) -> Result<(), FirecrackerError> {
+    let wrong = |what: &str| FirecrackerError::Archive { what: what.to_owned() };
+    let digest = |hex: &str| hex.parse::<Sha256Digest>().map_err(|_| wrong("is pinned by no sha256"));
+    let directory = target.parent().ok_or_else(|| wrong("has no place"))?;
+    create_dir_all(directory)?;
+    progress.phase(&format!("download firecracker={}", release.version));
+    progress.total(release.archive_bytes);
+    let archive = Wanted {
+        url: release.url.to_owned(),
+        size: release.archive_bytes,
+        sha256: digest(release.archive_sha256)?,
+        target: directory.join("release.tgz"),
+    };
+    let agent = http::agent(patience.connect, patience.stall);
+    download(&agent, &archive, patience, progress).map_err(FirecrackerError::Fetch)?;
+    let program = member(&archive.target, release.member)
+        .map_err(FsError::on("unpack", &archive.target))?
+        .ok_or_else(|| wrong("has no program in it"))?;
+    if Sha256Digest::of(&program) != digest(release.program_sha256)? {
+        return Err(wrong("has a program in it with another sha256"));
+    }
+    write_program(target, &program)?;
+    Ok(fs::remove_file(&archive.target).map_err(FsError::on("remove", &archive.target))?)
+}
+
+/// The content of a file in an archive.
+fn member(archive: &Path, name: &str) -> io::Result<Option<Vec<u8>>> {
+    let mut archive = tar::Archive::new(GzDecoder::new(File::open(archive)?));
+    for entry in archive.entries()? {
+        let entry = entry?;
+        if entry.path()?.as_ref() == Path::new(name) {
+            let mut content = Vec::new();
+            entry.take(MAX_PROGRAM_BYTES).read_to_end(&mut content)?;
+            return Ok(Some(content));
+        }
+    }
+    Ok(None)
+}
+
+/// What `PROGRAM --version` prints.
+fn said_of_version(program: &Path) -> io::Result<String> {
+    let mut command = Command::new(program);
+    command.arg("--version").env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped());
+    child::attach(&mut command);
+    let mut child = command.stderr(Stdio::null()).spawn()?;
+    let begun = Instant::now();
+    // What it says fits into the pipe: nobody has to read meanwhile.
+    while child.try_wait()?.is_none() {
+        if begun.elapsed() > VERSION_DEADLINE {
+            child.kill()?;
+            child.wait()?;
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        std::thread::sleep(VERSION_POLL);
+    }
+    let mut said = Vec::new();
+    if let Some(stdout) = child.stdout.take() {
+        stdout.take(MAX_SAID_BYTES).read_to_end(&mut said)?;
+    }
+    Ok(String::from_utf8_lossy(&said).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::debian::testing::TestMirror;
+    use crate::progress::Silent;
+    use flate2::write::GzEncoder;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn script(path: &Path, says: &str) {
+        write_program(path, format!("#!/bin/sh\necho '{says}'\n").as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn versions_are_read_from_what_a_program_says() {
+        let cases = [
+            (
+                "Firecracker v1.16.1\n\nSupported snapshot data format versions: v10.0.0\n",
+                Some(Version(1, 16, 1)),
+            ),
+            ("Firecracker v1.17.0-dev\n", Some(Version(1, 17, 0))),
+            ("Firecracker v1.16\n", None),
+            ("Firecracker v1.16.1.2\n", None),
+            ("QEMU emulator version 10.0\n", None),
+            ("", None),
+        ];
+        for (said, expected) in cases {
+            assert_eq!(Version::parse(said), expected, "{said}");
+        }
+        assert!(Version(1, 9, 9) < OLDEST && Version(2, 0, 0) > OLDEST);
+    }
+
+    #[test]
+    fn a_program_that_is_no_use_is_named_with_the_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("firecracker");
+        let refused = || Firecracker::at(&path).unwrap_err();
+        assert!(matches!(refused(), FirecrackerError::Run { .. }));
+        script(&path, "Firecracker v1.7.0");
+        let old = refused();
+        assert!(old.to_string().contains("is Firecracker 1.7.0, and pyro needs 1.12.0 or later"), "{old}");
+        assert!(old.hint().unwrap().contains("PYRO_FIRECRACKER_BIN"));
+        script(&path, "no such thing");
+        assert!(refused().to_string().contains("no such thing"));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(refused(), FirecrackerError::Run { .. }));
+    }
+
+    #[test]
+    fn what_a_program_can_do_goes_by_its_version() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("firecracker");
+        let can = |version: &str| {
+            script(&path, &format!("Firecracker v{version}"));
+            let program = Firecracker::at(&path).unwrap();
+            (program.restores(), program.overrides_vsock())
+        };
+        assert_eq!(can("1.15.1"), (true, false));
+        assert_eq!(can("1.16.0"), (false, false));
+        assert_eq!(can("1.16.1"), (true, true));
+        let before = Firecracker::at(&path).unwrap().identity();
+        script(&path, "Firecracker v1.16.1");
+        assert_ne!(Firecracker::at(&path).unwrap().identity(), before, "another file");
+    }
+
+    #[test]
+    fn a_release_is_installed_only_when_it_is_the_pinned_one() {
+        const MEMBER: &str = "release/firecracker";
+        let program = b"#!/bin/sh\necho Firecracker v1.16.1\n";
+        let mut header = tar::Header::new_gnu();
+        header.set_size(program.len() as u64);
+        let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+        tar.append_data(&mut header, MEMBER, program.as_slice()).unwrap();
+        let archive = tar.into_inner().unwrap().finish().unwrap();
+        let mirror = TestMirror::new();
+        mirror.put("firecracker.tgz", &archive);
+        let url = mirror.url() + "/firecracker.tgz";
+        let (archive_sha256, program_sha256) =
+            (Sha256Digest::of(&archive).to_string(), Sha256Digest::of(program).to_string());
+        let release = Release {
+            version: Version(1, 16, 1),
+            url: &url,
+            archive_bytes: archive.len() as u64,
+            archive_sha256: &archive_sha256,
+            member: MEMBER,
+            program_sha256: &program_sha256,
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("cache/firecracker");
+        let patience = Patience { attempts: 1, ..Patience::default() };
+        let install = |release: &Release<'_>| fetch(release, &target, &patience, &Silent);
+
+        let other = Release { program_sha256: &archive_sha256, ..release };
+        assert!(
+            install(&other).unwrap_err().to_string().ends_with("has a program in it with another sha256")
+        );
+        let other = Release { member: "elsewhere", ..release };
+        assert!(install(&other).unwrap_err().to_string().ends_with("has no program in it"));
+        assert!(!target.exists());
+        install(&release).unwrap();
+        assert_eq!(Firecracker::at(&target).unwrap().version(), Version(1, 16, 1));
+        let left: Vec<_> =
+            fs::read_dir(target.parent().unwrap()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["firecracker"]);
+        fs::remove_file(&target).unwrap();
+        let other = Release { archive_sha256: &program_sha256, ..release };
+        assert!(matches!(install(&other), Err(FirecrackerError::Fetch(_))));
+        assert!(!target.exists());
+    }
+}
