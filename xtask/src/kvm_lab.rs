@@ -4,6 +4,10 @@
 //! all there. So the laboratory is a workspace: it begins with the release build of `pyro`, the runtime bundle and an environment
 //! on its read-only seed disk, the modules of KVM are loaded, and the command finds `pyro` in its `PATH`, with a cache that has
 //! all it needs. Output and exit status are the command's.
+//!
+//! Firecracker is there, too, where `PYRO_FIRECRACKER_BIN` names one on this host; else guests run on QEMU with KVM, and it is said
+//! that Firecracker is left out. With `--suite`, the tests of the command are there as `pyro-suite`, a program that takes names of
+//! tests. `xtask bench SERIES` measures there.
 
 use crate::cargo;
 use anyhow::{Context, Result, bail};
@@ -19,6 +23,8 @@ use std::process::{Child, Command, ExitCode, Output, Stdio};
 const OUTER: &str = "debian:12-build";
 /// What guests inside of it are made from.
 const INNER: &str = "debian:12";
+/// Directory of programs in the seed.
+const PROGRAMS: &str = "bin";
 /// Room for two guests with 1 GiB each, a template, and what the host's end needs.
 const SIZE: [&str; 4] = ["--vcpu-count", "2", "--mem-mib", "6144"];
 /// For a whole suite of tests, where each exit of a guest costs an emulated world switch.
@@ -39,34 +45,72 @@ for name in ("irqbypass", "kvm", "kvm-amd"):
         sys.exit(f"{path}: {os.strerror(ctypes.get_errno())}")
 "#;
 
-/// What the command is run by: `$1` loads the modules, the rest is the command.
+/// What the command is run by: `$1` loads the modules, `$2` is where the tests expect what they test, the rest is the command.
 const RUN: &str = r#"
 python3 -c "$1" && [ -e /dev/kvm ] || { echo "kvm-lab: there is no /dev/kvm in the laboratory" >&2; exit 1; }
-shift
-export PATH="/workspace/bin:$PATH" XDG_CACHE_HOME=/workspace/cache HOME=/root
-# Emulated world switches make a boot take longer than a probe waits.
-export PYRO_ENGINE="${PYRO_ENGINE:-qemu-kvm}"
+mkdir -p "$2/release" "$2/tmp/pyro-test"
+ln -s /workspace/bin/pyro "$2/release/pyro"
+ln -s /workspace/cache "$2/tmp/pyro-test/cache"
+shift 2
+export PATH="/workspace/bin:$PATH" XDG_CACHE_HOME=/workspace/cache HOME=/root PYRO_PROGRAM=/workspace/bin/pyro
+if [ -e /workspace/bin/firecracker ]; then
+    export PYRO_FIRECRACKER_BIN=/workspace/bin/firecracker
+else
+    # Emulated world switches make a boot take longer than a probe waits.
+    export PYRO_ENGINE=qemu-kvm
+fi
 exec "$@"
 "#;
 
 pub fn usage() -> &'static str {
-    "cargo xtask kvm-lab -- COMMAND [ARGUMENT…]"
+    "cargo xtask kvm-lab [--suite] -- COMMAND [ARGUMENT…]"
 }
 
-/// Runs `command` in the laboratory; the exit status is its own.
-pub fn kvm_lab(command: &[&str]) -> Result<ExitCode> {
+/// Runs `command` in the laboratory, with the tests in it where `suite` says so; the exit status is its own.
+#[expect(clippy::print_stderr, reason = "what is left out is no part of the command's output")]
+pub fn kvm_lab(command: &[&str], suite: bool) -> Result<ExitCode> {
     if command.is_empty() {
         bail!("usage: {}", usage());
     }
     let root = super::root()?;
-    if !cargo(root).args(["build", "--release"]).status()?.success() {
-        bail!("the release build failed");
-    }
-    let pyro = Program(root.join("target/release/pyro"));
-    let seed = root.join("target/kvm-lab");
+    let target = root.join("target");
+    // Building the tests builds what they test.
+    let (tests, pyro) =
+        if suite { (Some(tests(root)?), target.join("release/pyro")) } else { (None, super::built(root)?) };
+    let pyro = Program(pyro);
+    let seed = target.join("kvm-lab");
     pyro.prepare_seed(&seed)?;
+    let programs = seed.join(PROGRAMS);
+    strip(&std::env::current_exe()?, &programs.join("xtask"))?;
+    if let Some(tests) = tests {
+        strip(&tests, &programs.join("pyro-suite"))?;
+    }
+    match std::env::var_os("PYRO_FIRECRACKER_BIN") {
+        Some(firecracker) => strip(Path::new(&firecracker), &programs.join("firecracker"))?,
+        None => eprintln!(
+            "[kvm-lab] PYRO_FIRECRACKER_BIN names no Firecracker: guests run on QEMU with KVM alone"
+        ),
+    }
     let laboratory = Laboratory::create(&pyro, &seed)?;
-    laboratory.run(command)
+    laboratory.run(command, &target)
+}
+
+/// Builds the tests of the command; where they are.
+fn tests(root: &Path) -> Result<PathBuf> {
+    let mut build = cargo(root);
+    // All of the workspace, as for running them: for one package alone its dependencies would have other features.
+    build.args(["test", "--release", "--workspace", "--no-run", "--message-format", "json"]);
+    let Output { status, stdout, .. } = build.stderr(Stdio::inherit()).output()?;
+    if !status.success() {
+        bail!("the tests were not built");
+    }
+    let messages = stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
+    let executable = |message: Value| {
+        let target = &message["target"];
+        let is_suite = target["name"] == "cli" && target["kind"][0] == "test";
+        message["executable"].as_str().filter(|_| is_suite).map(PathBuf::from)
+    };
+    messages.into_iter().find_map(executable).context("cargo names no tests of the command")
 }
 
 /// The release build.
@@ -108,22 +152,26 @@ impl Program {
         if seed.exists() {
             fs::remove_dir_all(seed)?;
         }
-        let (programs, cache) = (seed.join("bin"), seed.join("cache/pyro"));
+        let (programs, cache) = (seed.join(PROGRAMS), seed.join("cache/pyro"));
         let (bundles, environments) = (cache.join("runtime"), cache.join("environments"));
         for directory in [&programs, &bundles, &environments] {
             fs::create_dir_all(directory)?;
         }
-        // Without what only debuggers read it is a fifth of its size.
-        let program = programs.join("pyro");
-        if !Command::new("strip").arg("-o").arg(&program).arg(&self.0).status().is_ok_and(|it| it.success()) {
-            link(&self.0, &program)?;
-        }
+        strip(&self.0, &programs.join("pyro"))?;
         for file in [&image, &manifest] {
             link(file, &environments.join(file.file_name().unwrap_or_default()))?;
         }
         link(&current, &bundles.join(current.file_name().unwrap_or_default()))?;
         link_tree(&bundle, &bundles.join(bundle.file_name().unwrap_or_default()))
     }
+}
+
+/// Copies a program without what only debuggers read, which is most of it; as it is, where there is no `strip`.
+fn strip(from: &Path, to: &Path) -> Result<()> {
+    if Command::new("strip").arg("-o").arg(to).arg(from).status().is_ok_and(|status| status.success()) {
+        return Ok(());
+    }
+    link(from, to)
 }
 
 fn path_in(value: &Value) -> Result<PathBuf> {
@@ -179,10 +227,10 @@ impl<'a> Laboratory<'a> {
         Ok(Self { pyro, id, keeper })
     }
 
-    fn run(&self, command: &[&str]) -> Result<ExitCode> {
+    fn run(&self, command: &[&str], target: &Path) -> Result<ExitCode> {
         let words =
             ["workspace", "exec", &self.id, "--timeout-seconds", SECONDS, "--", "sh", "-c", RUN, "kvm-lab"];
-        let status = self.pyro.call(words).arg(LOAD_MODULES).args(command).status()?;
+        let status = self.pyro.call(words).arg(LOAD_MODULES).arg(target).args(command).status()?;
         let code = status.code().and_then(|code| u8::try_from(code).ok());
         Ok(code.context("pyro was killed")?.into())
     }

@@ -1,5 +1,5 @@
 //! Chores of the project: `cargo xtask generate [--check]`, `cargo xtask bench [SERIES…] [--runs N]`,
-//! `cargo xtask kvm-lab -- COMMAND`.
+//! `cargo xtask kvm-lab [--suite] -- COMMAND`.
 
 #[cfg(feature = "bench")]
 mod bench;
@@ -7,7 +7,7 @@ mod generate;
 mod kvm_lab;
 
 use anyhow::{Context, Result, bail};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 fn main() -> Result<ExitCode> {
@@ -18,7 +18,8 @@ fn main() -> Result<ExitCode> {
         ["generate", "--check"] => generate::check()?,
         #[cfg(feature = "bench")]
         ["bench", arguments @ ..] => bench::bench(arguments)?,
-        ["kvm-lab", "--", command @ ..] => return kvm_lab::kvm_lab(command),
+        ["kvm-lab", "--", command @ ..] => return kvm_lab::kvm_lab(command, false),
+        ["kvm-lab", "--suite", "--", command @ ..] => return kvm_lab::kvm_lab(command, true),
         _ => bail!("usage: {}", usage()),
     }
     Ok(ExitCode::SUCCESS)
@@ -33,6 +34,17 @@ fn usage() -> String {
 
 fn root() -> Result<&'static Path> {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")
+}
+
+/// The release build of `pyro`, made; or one that is there already, by the name that `pyro` itself goes by.
+fn built(root: &Path) -> Result<PathBuf> {
+    if let Some(program) = std::env::var_os("PYRO_PROGRAM") {
+        return Ok(program.into());
+    }
+    if !cargo(root).args(["build", "--release"]).status()?.success() {
+        bail!("the release build failed");
+    }
+    Ok(root.join("target/release/pyro"))
 }
 
 /// A cargo that finds nothing of what the cargo that runs this program has told it about its own package: to some build

@@ -4,9 +4,10 @@
 //! each in every round, so that noise hits all alike; and each time is printed as a multiple of the floor, the time
 //! that no start can beat, measured in the same rounds.
 //!
-//! [`plan`] reads the arguments, [`rounds`] measures what goes by turns, [`fleet`], [`workspace`] and [`install`] what does
+//! [`plan`] reads the arguments, [`rounds`] measures what goes by turns, [`fleet`], [`workspace`], [`firecracker`] and [`install`] what does
 //! not, and [`report`] prints. Steps of one guest are taken through the SDK, which has to be built as users have it.
 
+mod firecracker;
 mod fleet;
 mod install;
 mod machine;
@@ -38,10 +39,7 @@ pub fn bench(arguments: &[&str]) -> Result<()> {
             "steps taken through the SDK are only worth measuring in a release build: `cargo xtask` makes one"
         );
     }
-    if !super::cargo(root).args(["build", "--release"]).status()?.success() {
-        bail!("the release build failed");
-    }
-    let binary = root.join("target/release/pyro");
+    let binary = super::built(root)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let series = runtime.block_on(measure(&binary, &plan))?;
     report::print(&series)
@@ -61,6 +59,9 @@ async fn measure(binary: &Path, plan: &Plan) -> Result<Vec<series::Series>> {
             measured.extend(fleet::measure(&pyro, plan.runs()).await?);
         }
         measured.extend(workspace::measure(binary, &pyro, plan).await?);
+        if plan.has(Figure::Firecracker) {
+            measured.extend(firecracker::measure(binary, &pyro, plan.runs()).await?);
+        }
     }
     if plan.has(Figure::Install) {
         measured.extend(install::measure(binary)?);

@@ -27,11 +27,12 @@ pub enum Figure {
     WorkspaceLive,
     Network,
     Mcp,
+    Firecracker,
     Install,
 }
 
 impl Figure {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 19] = [
         Self::Floor,
         Self::RunWarm,
         Self::RunCold,
@@ -49,6 +50,7 @@ impl Figure {
         Self::WorkspaceLive,
         Self::Network,
         Self::Mcp,
+        Self::Firecracker,
         Self::Install,
     ];
 
@@ -72,6 +74,7 @@ impl Figure {
             Self::WorkspaceLive => "workspace live",
             Self::Network => "network",
             Self::Mcp => "mcp",
+            Self::Firecracker => "firecracker",
             Self::Install => "install",
         }
     }
@@ -97,6 +100,7 @@ impl Figure {
                 | Self::WorkspaceLive
                 | Self::Network
                 | Self::Mcp
+                | Self::Firecracker
                 | Self::Install
         )
     }
@@ -141,8 +145,9 @@ impl Plan {
             plan.figures.push(figure);
         }
         if plan.figures.is_empty() {
-            // Installing takes minutes and the network.
-            plan.figures.extend(Figure::ALL.into_iter().filter(|figure| *figure != Figure::Install));
+            // Installing takes minutes and the network; Firecracker takes KVM.
+            let usual = |figure: &Figure| !matches!(figure, Figure::Firecracker | Figure::Install);
+            plan.figures.extend(Figure::ALL.into_iter().filter(usual));
         }
         Ok(plan)
     }
@@ -184,7 +189,7 @@ impl Plan {
 pub fn usage() -> String {
     format!(
         "cargo xtask bench [SERIES…] [--runs N]\n\n\
-         SERIES: {}; all but install by default\n\
+         SERIES: {}; all but firecracker and install by default\n\
          --runs N: rounds, {RUNS} by default; cold starts are measured in {COLD_RUNS} of them at most",
         words()
     )
