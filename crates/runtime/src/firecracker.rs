@@ -163,9 +163,12 @@ pub enum FirecrackerSource {
 }
 
 impl FirecrackerSource {
-    /// What the environment's `PYRO_FIRECRACKER_BIN` says.
+    /// What the environment's `PYRO_FIRECRACKER_BIN` says, for processes in whatever directory.
     pub fn resolve(lookup: Lookup<'_>) -> Self {
-        lookup(EnvVars::PYRO_FIRECRACKER_BIN).map_or(Self::Pinned, |path| Self::Named(path.into()))
+        let Some(path) = lookup(EnvVars::PYRO_FIRECRACKER_BIN).map(PathBuf::from) else {
+            return Self::Pinned;
+        };
+        Self::Named(std::path::absolute(&path).unwrap_or(path))
     }
 
     /// The program, where nothing has to be fetched for it.
@@ -331,6 +334,15 @@ mod tests {
 
     fn script(path: &Path, says: &str) {
         write_program(path, format!("#!/bin/sh\necho '{says}'\n").as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn a_program_is_named_for_every_directory() {
+        assert_eq!(FirecrackerSource::resolve(&|_| None), FirecrackerSource::Pinned);
+        let named = FirecrackerSource::resolve(&|_| Some("bin/firecracker".into()));
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(named, FirecrackerSource::Named(here.join("bin/firecracker")));
+        assert_ne!(named.mark(), FirecrackerSource::Pinned.mark());
     }
 
     #[test]

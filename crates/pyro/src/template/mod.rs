@@ -28,7 +28,7 @@ use jiff::{SignedDuration, Timestamp};
 use pyro_images::{Environment, Recipe};
 use pyro_runtime::child::{Priority, spawn_detached};
 use pyro_runtime::env_vars::{EnvVars, Lookup};
-use pyro_runtime::{Bundle, Sha256Digest, host};
+use pyro_runtime::{Bundle, FirecrackerSource, Sha256Digest, host};
 use pyro_vmm::{Engine, MemMib, VcpuCount};
 use serde::{Deserialize, Serialize};
 use std::process::{Command, Stdio};
@@ -134,6 +134,9 @@ impl Pyro {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
+        if let FirecrackerSource::Named(path) = &self.settings.firecracker {
+            command.env(EnvVars::PYRO_FIRECRACKER_BIN, path);
+        }
         // A template is only a matter of speed: the command it would have helped has its result.
         let _unmade = spawn_detached(command, Priority::Background);
     }
