@@ -260,7 +260,8 @@ impl Diagnostic for PyroError {
                 Some("unset it, or set it to one of those".to_owned())
             }
             Self::NoKvm { way_out, .. } => {
-                let way_out = way_out.as_deref().unwrap_or("this host has no KVM for you");
+                let way_out =
+                    way_out.as_deref().unwrap_or("this host has no KVM for you").trim_end_matches('.');
                 Some(format!(
                     "{way_out}; without --engine and PYRO_ENGINE an engine is found that works here"
                 ))
