@@ -14,7 +14,7 @@ use crate::qemu::Qemu;
 use crate::{Capabilities, Engine, Guest, MachineSpec, MemMib, Start, VcpuCount, VmmError};
 use jiff::Timestamp;
 use pyro_protocol::error::chain;
-use pyro_runtime::fs::{FsError, create_dir_all};
+use pyro_runtime::fs::{FsError, create_dir_all, remove_all};
 use pyro_runtime::host::{HostFacts, identity_with};
 use pyro_runtime::probe::{Acceleration, EngineKind, EngineRecord, Wanting};
 use pyro_runtime::{
@@ -29,6 +29,8 @@ const KVM_DEADLINE: Duration = Duration::from_secs(10);
 /// The boot that software emulation has to manage for pyro to run here at all.
 const EMULATION_DEADLINE: Duration = Duration::from_mins(1);
 const PROBE_MEMORY_MIB: u32 = 256;
+/// No probe takes as long: whose directory is older is no more.
+const ABANDONED: Duration = Duration::from_mins(10);
 /// How long a program may take to say its version.
 const JAIL_DEADLINE: Duration = Duration::from_secs(5);
 /// After which it is tried again to fetch what could not be fetched.
@@ -179,10 +181,18 @@ pub async fn jail(bundle: &Bundle, dirs: &Dirs) -> Result<JailLevel, VmmError> {
     process.jail().cloned().ok_or_else(|| VmmError::host("jail a program", std::io::ErrorKind::Unsupported))
 }
 
-/// A directory for a machine that is gone soon.
+/// A directory for a machine that is gone soon. What a pyro that was killed left there is removed.
 fn place(dirs: &Dirs) -> Result<TempDir, VmmError> {
     let probes = dirs.state().join("probe");
     create_dir_all(&probes)?;
+    for left in std::fs::read_dir(&probes).into_iter().flatten().flatten() {
+        let age =
+            left.metadata().and_then(|found| found.modified()).ok().and_then(|made| made.elapsed().ok());
+        if age.is_some_and(|age| age > ABANDONED) {
+            // The next probe tries it again.
+            let _kept = remove_all(&left.path());
+        }
+    }
     Ok(tempfile::tempdir_in(&probes).map_err(FsError::on("create", probes))?)
 }
 
@@ -196,5 +206,24 @@ struct Found {
 impl Found {
     fn on(engine: EngineKind, reason: String) -> Self {
         Self { engine, reason, wanting: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, File, FileTimes};
+    use std::time::SystemTime;
+
+    #[test]
+    fn what_a_killed_probe_left_is_removed_and_what_another_uses_is_not() {
+        let home = tempfile::tempdir().unwrap();
+        let dirs = Dirs::under(home.path());
+        let (left, used) = (place(&dirs).unwrap().keep(), place(&dirs).unwrap());
+        fs::write(left.join("api.sock"), "").unwrap();
+        let long_ago = FileTimes::new().set_modified(SystemTime::now() - 2 * ABANDONED);
+        File::open(&left).unwrap().set_times(long_ago).unwrap();
+        let own = place(&dirs).unwrap();
+        assert!(!left.exists() && used.path().exists() && own.path().exists());
     }
 }
