@@ -1,5 +1,6 @@
 //! The processes that belong to a home, found by what `/proc` says of them.
 
+use crate::{GONE_DEADLINE, poll_until};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -46,6 +47,18 @@ impl Process {
         self.signal(Signal::KILL);
     }
 
+    /// Kills it, and waits until the last of its threads has let go of its files.
+    pub fn end(&self) {
+        self.kill();
+        let ended = poll_until(GONE_DEADLINE, || self.has_ended().then_some(()));
+        assert!(ended.is_some(), "killed, and still there: {self:?}");
+    }
+
+    fn has_ended(&self) -> bool {
+        let Ok(threads) = fs::read_dir(format!("/proc/{}/task", self.pid)) else { return true };
+        threads.count() <= 1 && self.status().is_none_or(|status| status.starts_with('Z'))
+    }
+
     /// Stops it until what is returned is dropped.
     pub fn pause(&self) -> Paused {
         self.signal(Signal::STOP);
@@ -59,9 +72,14 @@ impl Process {
 
     /// The process id of its parent; `None` once it has ended.
     pub fn parent(&self) -> Option<i32> {
+        self.status()?.split(' ').nth(1)?.parse().ok()
+    }
+
+    /// What `/proc` says of it after its name: its state, its parent, and more.
+    fn status(&self) -> Option<String> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
-        // The name, in parentheses, may hold anything; the state comes first after it.
-        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+        // The name, in parentheses, may hold anything.
+        Some(stat.rsplit_once(") ")?.1.to_owned())
     }
 
     fn signal(&self, signal: Signal) {
@@ -112,7 +130,7 @@ mod tests {
         let mut expected: Vec<i32> =
             children.iter().map(|child| i32::try_from(child.id()).unwrap()).collect();
         // Between fork and exec a child still looks like this process.
-        let found = crate::poll_until(std::time::Duration::from_secs(5), || {
+        let found = poll_until(std::time::Duration::from_secs(5), || {
             let mut found: Vec<i32> = naming(home.path()).iter().map(|process| process.pid).collect();
             found.sort_unstable();
             expected.sort_unstable();

@@ -100,9 +100,9 @@ impl<'home> Workspace<'home> {
     }
 
     /// Whether somebody holds the lock that says that its disk is in use.
-    pub fn is_supervised(&self) -> bool {
-        let alive = File::open(self.home.workspace_directory(&self.id).join("alive"));
-        alive.is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared).is_err())
+    pub fn is_in_use(&self) -> bool {
+        let lock = File::open(self.home.workspace_directory(&self.id).join("in-use"));
+        lock.is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared).is_err())
     }
 
     /// The VMM of its guest, if it lives: the child of its supervisor.

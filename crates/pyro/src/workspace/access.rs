@@ -222,7 +222,7 @@ impl Pyro {
         let directory = directory.clone();
         let ended = blocking(move || {
             let Ok(_turn) = directory.lock(Duration::ZERO) else { return Ok(false) };
-            Ok(supervisor::kill(&directory).is_ok() && directory.wait_unsupervised(GLANCE).is_ok())
+            Ok(supervisor::kill(&directory).is_ok() && directory.wait_unused(GLANCE).is_ok())
         });
         ended.await.unwrap_or(false)
     }
@@ -346,6 +346,8 @@ impl Pyro {
             // Its guest comes up when somebody starts it.
             return self.transact(move |store| Record::give_up_reset(store, &id)).await;
         }
+        // The kernel has ended its VMM with it, or is about to.
+        supervisor::end(&directory).await?;
         let reason = "its supervisor was killed, or the host was restarted; what its guest had not written to disk is lost";
         let generation = record.generation;
         self.transact(move |store| Record::set_stopped(store, &id, generation, Some(reason))).await.map(drop)

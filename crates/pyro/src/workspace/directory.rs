@@ -1,8 +1,10 @@
-//! The files of one workspace, and the two locks that say who may change them.
+//! The files of one workspace, and the three locks that say who may change them.
 //!
 //! - `lock` is held while the workspace goes from one state to another: by one process at a time, whichever it is.
 //! - `alive` is held by the workspace's supervisor as long as it lives, and holds its process id: that it is free proves that
-//!   there is no supervisor, and so no guest.
+//!   there is no supervisor, and so no guest that can be reached.
+//! - `in-use` is held by the VMM, which inherits it from the supervisor: that it is free as well proves that nobody writes to
+//!   the disk.
 
 use crate::PyroError;
 use crate::workspace::{SnapshotName, WorkspaceId};
@@ -10,11 +12,13 @@ use pyro_runtime::fs::{FsError, create_dir_all, remove_all, set_mode};
 use pyro_runtime::lock::{FileLock, is_held};
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const LOCK: &str = "lock";
 const ALIVE: &str = "alive";
+const IN_USE: &str = "in-use";
 
 /// Where the files of one workspace are. The directory need not exist.
 #[derive(Debug, Clone)]
@@ -97,6 +101,10 @@ impl WorkspaceDirectory {
         self.path.join(ALIVE)
     }
 
+    fn in_use_file(&self) -> PathBuf {
+        self.path.join(IN_USE)
+    }
+
     /// Makes the directory.
     pub(crate) fn create(&self) -> Result<(), FsError> {
         create_dir_all(&self.path)?;
@@ -132,14 +140,21 @@ impl WorkspaceDirectory {
         Ok(lock)
     }
 
-    /// Waits until there is no supervisor.
-    pub(crate) fn wait_unsupervised(&self, patience: Duration) -> Result<(), FsError> {
-        FileLock::acquire(&self.alive_file(), patience, &|| {}).map(drop)
+    /// The right to start a VMM, which is to inherit this: it lasts until nobody has it any more.
+    pub(crate) fn use_disk(&self, patience: Duration) -> Result<OwnedFd, FsError> {
+        let lock = FileLock::acquire(&self.in_use_file(), patience, &|| {})?;
+        lock.share().map_err(FsError::on("share the lock of", self.in_use_file()))
     }
 
     /// Whether there is a supervisor.
     pub(crate) fn is_supervised(&self) -> bool {
         is_held(&self.alive_file())
+    }
+
+    /// Waits until there is neither a supervisor nor a VMM, at most `patience` for each.
+    pub(crate) fn wait_unused(&self, patience: Duration) -> Result<(), FsError> {
+        FileLock::acquire(&self.alive_file(), patience, &|| {})?;
+        FileLock::acquire(&self.in_use_file(), patience, &|| {}).map(drop)
     }
 
     /// Removes everything, the locks at last.
@@ -176,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_supervisor_is_known_by_its_lock_and_not_by_its_file() {
+    fn a_supervisor_and_its_vmm_are_known_by_their_locks_and_not_by_the_files() {
         let data = tempfile::tempdir().unwrap();
         let directory = WorkspaceDirectory::new(data.path(), &WorkspaceId::parse("ws-1"));
         assert!(!directory.is_supervised());
@@ -186,8 +201,12 @@ mod tests {
         assert!(directory.is_supervised());
         let pid = fs::read_to_string(directory.alive_file()).unwrap();
         assert_eq!(pid, std::process::id().to_string());
+        let inherited = directory.use_disk(Duration::ZERO).unwrap();
         drop(lock);
         assert!(!directory.is_supervised());
+        assert!(directory.wait_unused(Duration::ZERO).is_err(), "the VMM lives on");
+        drop(inherited);
+        directory.wait_unused(Duration::ZERO).unwrap();
         directory.remove().unwrap();
         assert!(!directory.path().exists());
     }

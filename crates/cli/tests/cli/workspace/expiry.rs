@@ -70,7 +70,7 @@ fn what_nobody_supervises_is_removed_by_the_next_call() {
     let (named, listed) = (short_lived(&home), short_lived(&home));
     let kept = home.workspace();
     for workspace in [&named, &listed] {
-        workspace.supervisor().unwrap().kill();
+        workspace.supervisor().unwrap().end();
     }
     assert_eq!(named.status()["state"], "stopped");
     let created = SystemTime::now();

@@ -108,18 +108,18 @@ pub(crate) async fn stop(directory: &WorkspaceDirectory) -> Result<bool, PyroErr
 
 /// Ends the supervisor, if there is one, and its guest; returns when both are gone.
 pub(crate) async fn end(directory: &WorkspaceDirectory) -> Result<(), PyroError> {
-    if !directory.is_supervised() {
-        return Ok(());
+    if directory.is_supervised() {
+        // One that does not listen is killed.
+        let _ended = control::<ControlAnswer>(directory, Control::End, END_PATIENCE).await;
     }
-    // One that does not listen is killed.
-    let _ended = control::<ControlAnswer>(directory, Control::End, END_PATIENCE).await;
     let directory = directory.clone();
     blocking(move || {
-        if directory.wait_unsupervised(END_PATIENCE).is_ok() {
-            return Ok(());
+        match directory.wait_unused(END_PATIENCE) {
+            Err(error) if error.source.kind() != io::ErrorKind::NotFound => {}
+            _free => return Ok(()),
         }
         kill(&directory).map_err(|source| WorkspaceError::Supervisor { action: "killed", source })?;
-        Ok(directory.wait_unsupervised(END_PATIENCE)?)
+        Ok(directory.wait_unused(END_PATIENCE)?)
     })
     .await
 }
@@ -129,7 +129,7 @@ pub(crate) fn kill(directory: &WorkspaceDirectory) -> io::Result<()> {
     let pid = fs::read_to_string(directory.alive_file())?;
     let pid = pid.trim().parse().ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
     let process = match pidfd_open(pid, PidfdFlags::empty()) {
-        // Its VMM, which holds the lock as well, is ending with it.
+        // Its VMM is ending with it.
         Err(rustix::io::Errno::SRCH) => return Ok(()),
         opened => opened?,
     };

@@ -146,15 +146,15 @@ impl Supervisor {
         let record = record.ok_or(WorkspaceError::Unknown { id: workspace_id, near: vec![] })?;
         let directory = pyro.workspace_directory(&record.id);
         let taking = directory.clone();
-        let alive = blocking(move || Ok(taking.become_supervisor(TAKE_OVER)?)).await?;
+        let (alive, in_use) =
+            blocking(move || Ok((taking.become_supervisor(TAKE_OVER)?, taking.use_disk(TAKE_OVER)?))).await?;
         let (guests, at_present) = watch::channel(None);
         let may_publish = record.is_guest() && record.origin.network_policy.allows_publishing();
         let publisher = Publisher::new(at_present.clone(), may_publish);
         tokio::spawn(relay(listen(&directory.guest_socket())?, at_present));
         let control = listen(&directory.control_socket())?;
-        let lock = alive.share().map_err(FsError::on("share the lock of", directory.alive_file()))?;
         let (events, happened) = mpsc::channel(EVENT_QUEUE);
-        let machine = pyro.start_workspace_machine(&record, &directory, Arc::new(lock), events);
+        let machine = pyro.start_workspace_machine(&record, &directory, Arc::new(in_use), events);
         let (running, shape) = machine.await?;
         // Whoever reads that it runs is to reach it.
         guests.send_replace(Some(running.guest.clone()));
