@@ -7,7 +7,7 @@
 //!
 //! Firecracker is there, too, where `PYRO_FIRECRACKER_BIN` names one on this host; else guests run on QEMU with KVM, and it is said
 //! that Firecracker is left out. With `--suite`, the tests of the command are there as `pyro-suite`, a program that takes names of
-//! tests. `xtask bench SERIES` measures there.
+//! tests, with every environment that they need and a way to the package mirror. `xtask bench SERIES` measures there.
 
 use crate::cargo;
 use anyhow::{Context, Result, bail};
@@ -21,12 +21,13 @@ use std::process::{Child, Command, ExitCode, Output, Stdio};
 
 /// What the laboratory's own guest is made from: it has the Python that loads modules.
 const OUTER: &str = "debian:12-build";
-/// What guests inside of it are made from.
+/// What guests inside of it are made from, and some of the tests' besides.
 const INNER: &str = "debian:12";
+const INNER_OF_SUITE: [&str; 2] = [INNER, OUTER];
 /// Directory of programs in the seed.
 const PROGRAMS: &str = "bin";
 /// Room for two guests with 1 GiB each, a template, and what the host's end needs.
-const SIZE: [&str; 4] = ["--vcpu-count", "2", "--mem-mib", "6144"];
+const SIZE: [&str; 4] = ["--vcpu-count", "2", "--mem-mib", "8192"];
 /// For a whole suite of tests, where each exit of a guest costs an emulated world switch.
 const SECONDS: &str = "14400";
 
@@ -79,7 +80,8 @@ pub fn kvm_lab(command: &[&str], suite: bool) -> Result<ExitCode> {
         if suite { (Some(tests(root)?), target.join("release/pyro")) } else { (None, super::built(root)?) };
     let pyro = Program(pyro);
     let seed = target.join("kvm-lab");
-    pyro.prepare_seed(&seed)?;
+    let environments: &[&str] = if suite { &INNER_OF_SUITE } else { &[INNER] };
+    pyro.prepare_seed(&seed, environments)?;
     let programs = seed.join(PROGRAMS);
     strip(&std::env::current_exe()?, &programs.join("xtask"))?;
     if let Some(tests) = tests {
@@ -91,7 +93,7 @@ pub fn kvm_lab(command: &[&str], suite: bool) -> Result<ExitCode> {
             "[kvm-lab] PYRO_FIRECRACKER_BIN names no Firecracker: guests run on QEMU with KVM alone"
         ),
     }
-    let laboratory = Laboratory::create(&pyro, &seed)?;
+    let laboratory = Laboratory::create(&pyro, &seed, suite)?;
     laboratory.run(command, &target)
 }
 
@@ -137,16 +139,14 @@ impl Program {
         Ok(serde_json::from_str(&self.output(arguments)?)?)
     }
 
-    /// Puts what the laboratory begins with into `seed`, as links where possible: the program, the bundle, and the environment.
-    fn prepare_seed(&self, seed: &Path) -> Result<()> {
+    /// Puts what the laboratory begins with into `seed`, as links where possible: the program, the bundle, and `inner`, the
+    /// environments.
+    fn prepare_seed(&self, seed: &Path, inner: &[&str]) -> Result<()> {
         for environment in [OUTER, INNER] {
             self.output(["env", "pull", environment])?;
         }
         let bundle = self.document(["runtime", "status", "--json"])?;
         let bundle = path_in(&bundle["bundle"]["path"])?;
-        let environment = self.document(["env", "inspect", INNER, "--json"])?;
-        let image = path_in(&environment["path"])?;
-        let manifest = image.with_file_name(INNER.replace(':', "-") + ".json");
         let current = bundle.with_file_name("current.json");
 
         if seed.exists() {
@@ -158,8 +158,13 @@ impl Program {
             fs::create_dir_all(directory)?;
         }
         strip(&self.0, &programs.join("pyro"))?;
-        for file in [&image, &manifest] {
-            link(file, &environments.join(file.file_name().unwrap_or_default()))?;
+        for name in inner {
+            let environment = self.document(["env", "inspect", name, "--json"])?;
+            let image = path_in(&environment["path"])?;
+            let manifest = image.with_file_name(name.replace(':', "-") + ".json");
+            for file in [&image, &manifest] {
+                link(file, &environments.join(file.file_name().unwrap_or_default()))?;
+            }
         }
         link(&current, &bundles.join(current.file_name().unwrap_or_default()))?;
         link_tree(&bundle, &bundles.join(bundle.file_name().unwrap_or_default()))
@@ -213,9 +218,12 @@ struct Laboratory<'a> {
 const KEEP: &str = r#"read -r _; exec "$0" workspace delete "$1" >/dev/null"#;
 
 impl<'a> Laboratory<'a> {
-    fn create(pyro: &'a Program, seed: &Path) -> Result<Self> {
+    fn create(pyro: &'a Program, seed: &Path, connected: bool) -> Result<Self> {
         let mut arguments = vec!["workspace", "create", OUTER, "--id-only", "--ttl-seconds", SECONDS];
         arguments.extend(SIZE);
+        if connected {
+            arguments.extend(["--network-policy", "egress"]);
+        }
         arguments.extend(["--name", "kvm-lab", "--seed-path"]);
         let mut arguments: Vec<&OsStr> = arguments.into_iter().map(OsStr::new).collect();
         arguments.push(seed.as_os_str());
