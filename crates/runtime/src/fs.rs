@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -163,21 +164,30 @@ pub fn copy_sparse(from: &Path, to: &Path) -> Result<(), FsError> {
 }
 
 fn copy_regions(source: &File, target: &File) -> io::Result<()> {
-    let len = source.metadata()?.len();
-    target.set_len(len)?;
-    let mut position = 0;
-    while position < len {
-        let start = match rustix::fs::seek(source, SeekFrom::Data(position)) {
-            Ok(start) => start,
-            // Past the last data: the rest is a hole, which `set_len` made already.
-            Err(rustix::io::Errno::NXIO) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        let end = rustix::fs::seek(source, SeekFrom::Hole(start))?;
-        copy_range(source, target, start, end)?;
-        position = end;
+    target.set_len(source.metadata()?.len())?;
+    for region in data_regions(source) {
+        let region = region?;
+        copy_range(source, target, region.start, region.end)?;
     }
     Ok(())
+}
+
+/// The regions of a file that hold data, in their order; nothing comes after an error.
+pub fn data_regions(file: &File) -> impl Iterator<Item = io::Result<Range<u64>>> {
+    let mut next = Some(0);
+    std::iter::from_fn(move || {
+        let region = rustix::fs::seek(file, SeekFrom::Data(next.take()?))
+            .and_then(|start| Ok(start..rustix::fs::seek(file, SeekFrom::Hole(start))?));
+        match region {
+            Ok(region) => {
+                next = Some(region.end);
+                Some(Ok(region))
+            }
+            // The rest is a hole.
+            Err(rustix::io::Errno::NXIO) => None,
+            Err(error) => Some(Err(error.into())),
+        }
+    })
 }
 
 /// The digest of a file's data regions and where they are. Files that differ only in which zeros are holes differ.
@@ -185,16 +195,12 @@ pub fn digest_of_data(file: &File) -> io::Result<Sha256Digest> {
     let len = file.metadata()?.len();
     let mut hasher = Hasher::default();
     let mut buffer = vec![0; 1 << 18];
-    let mut position = 0;
-    while position < len {
-        let Ok(start) = rustix::fs::seek(file, SeekFrom::Data(position)) else {
-            break;
-        };
-        position = rustix::fs::seek(file, SeekFrom::Hole(start))?;
+    for region in data_regions(file) {
+        let Range { start, end } = region?;
         hasher.update(&start.to_le_bytes());
         let mut at = start;
-        while at < position {
-            let want = usize::try_from(position - at).map_or(buffer.len(), |left| left.min(buffer.len()));
+        while at < end {
+            let want = usize::try_from(end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
             file.read_exact_at(&mut buffer[..want], at)?;
             hasher.update(&buffer[..want]);
             at += want as u64;

@@ -1,7 +1,7 @@
 //! A control group of each VMM's own, where there is a cgroup v2 hierarchy that pyro may write to.
 //!
 //! It is made beside pyro's own group, since a group with processes may have none with controllers below it; in the root
-//! group, which is exempt, below it. So it takes root, or a user whose part of the hierarchy is delegated. It is removed when
+//! group, which is exempt, below it. Where somebody has set limits for pyro's own group, a VMM stays in it. So it takes root, or a user whose part of the hierarchy is delegated. It is removed when
 //! the VMM has ended; what a killed pyro left is removed at the next start, as far as nothing runs in it.
 
 use rustix::fs::{Mode, OFlags};
@@ -125,11 +125,22 @@ fn parent(mounts: &str, own: &str) -> Option<PathBuf> {
     })?;
     let below = Path::new(own).strip_prefix(root).ok()?;
     let own = Path::new(mount).join(below);
+    if is_limited(&own) {
+        return None;
+    }
     if below.as_os_str().is_empty() {
         // That of a container is a group with processes like any other.
         return is_root_of_all(&own).then_some(own);
     }
     own.parent().map(Path::to_owned)
+}
+
+/// Whether somebody has set limits for pyro itself, which its VMMs are not to escape.
+fn is_limited(group: &Path) -> bool {
+    const LIMITS: [&str; 5] = ["memory.max", "memory.high", "memory.swap.max", "pids.max", "cpu.max"];
+    LIMITS
+        .iter()
+        .any(|file| fs::read_to_string(group.join(file)).is_ok_and(|limit| !limit.starts_with("max")))
 }
 
 /// Only that one has no type.
@@ -201,6 +212,23 @@ mod tests {
         assert_eq!(parent(&mounts, "0::/\n").as_deref(), Some(scratch.path()));
         fs::write(scratch.path().join("cgroup.type"), "domain\n").unwrap();
         assert_eq!(parent(&mounts, "0::/\n"), None);
+    }
+
+    #[test]
+    fn whoever_is_limited_stays_within_the_limits() {
+        let scratch = tempfile::tempdir().unwrap();
+        let own = scratch.path().join("a.scope");
+        fs::create_dir(&own).unwrap();
+        let mounts = format!("31 23 0:28 / {} rw - cgroup2 cgroup2 rw\n", scratch.path().display());
+        for (file, unlimited, limited) in
+            [("memory.max", "max\n", "1073741824\n"), ("cpu.max", "max 100000\n", "50000 100000\n")]
+        {
+            fs::write(own.join(file), unlimited).unwrap();
+            assert_eq!(parent(&mounts, "0::/a.scope\n").as_deref(), Some(scratch.path()));
+            fs::write(own.join(file), limited).unwrap();
+            assert_eq!(parent(&mounts, "0::/a.scope\n"), None, "{file}");
+            fs::remove_file(own.join(file)).unwrap();
+        }
     }
 
     #[test]

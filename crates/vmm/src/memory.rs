@@ -1,7 +1,6 @@
 //! A guest's memory, written to a sparse file.
 
-use pyro_runtime::fs::FsError;
-use rustix::fs::{SeekFrom, seek};
+use pyro_runtime::fs::{FsError, data_regions};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -21,13 +20,10 @@ pub(crate) fn write(ram: &File, path: &Path) -> Result<(), FsError> {
 
 /// Copies the pages that hold something, and leaves holes elsewhere.
 fn copy_pages(ram: &File, target: &File) -> io::Result<()> {
-    let len = ram.metadata()?.len();
-    target.set_len(len)?;
+    target.set_len(ram.metadata()?.len())?;
     let mut piece = vec![0; PIECE_BYTES];
-    let mut at = 0;
-    while let Ok(start) = seek(ram, SeekFrom::Data(at)) {
-        let end = seek(ram, SeekFrom::Hole(start))?;
-        at = start;
+    for region in data_regions(ram) {
+        let Range { start: mut at, end } = region?;
         while at < end {
             let want = usize::try_from(end - at).map_or(PIECE_BYTES, |left| left.min(PIECE_BYTES));
             ram.read_exact_at(&mut piece[..want], at)?;

@@ -22,6 +22,9 @@ use std::thread;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
+/// How long a process that does not answer any more may take to end by itself.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// A process under a keeper; ended when dropped.
 #[derive(Debug)]
 pub(crate) struct KeptProcess {
@@ -89,6 +92,16 @@ impl KeptProcess {
             .ok()
             .and_then(|report| report.clone())
             .unwrap_or_else(|| ExitReport { status: "unknown".to_owned() })
+    }
+
+    /// What is to be said of a machine that failed to start with `error`: one that ends instead of answering has said why on its way
+    /// out. The process is gone when this returns, and has let go of its disks.
+    pub(crate) async fn give_up(&self, error: VmmError) -> VmmError {
+        let ended = tokio::time::timeout(LAST_WORDS, self.wait()).await;
+        self.end();
+        self.wait().await;
+        let died = |exit: ExitReport| VmmError::DiedEarly { status: exit.status, console: self.output() };
+        ended.map_or(error, died)
     }
 
     /// [`Self::wait`], but a process that was asked to end and has not after `grace` is killed.

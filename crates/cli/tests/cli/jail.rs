@@ -30,6 +30,9 @@ fn a_vmm_is_in_its_jail_warm_and_cold() {
         let vmm = workspace.vmm().unwrap();
         assert_eq!(status(&vmm, "NoNewPrivs"), ["1"]);
         assert_eq!(status(&vmm, "Seccomp"), ["2"]);
+        // Two are the jail's, so this counts the VMM's own.
+        let filters: u32 = status(&vmm, "Seccomp_filters")[0].parse().unwrap();
+        assert!(filters > 2, "{filters}");
         let capabilities = u64::from_str_radix(&status(&vmm, "CapEff")[0], 16).unwrap();
         // CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH.
         assert_eq!(capabilities & !0b110, 0, "{capabilities:x}");

@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use std::io;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long the socket may take to appear: the program only has to start.
 const APPEARANCE: Duration = Duration::from_secs(10);
@@ -34,20 +34,20 @@ impl Api {
     /// Connects, as soon as `process` listens. Fails when it ends before.
     pub(super) async fn open(socket: &Path, process: &KeptProcess) -> Result<Self, VmmError> {
         const STEP: &str = "connect to Firecracker's API";
-        let begun = Instant::now();
-        let stream = loop {
-            match crate::socket::connect(socket).await {
-                Ok(stream) => break stream,
-                Err(error) if !is_not_there(&error) => return Err(VmmError::host(STEP, error)),
-                Err(_) if begun.elapsed() > APPEARANCE => {
-                    return Err(VmmError::CallTimeout { call: STEP, waited: APPEARANCE });
+        let connecting = async {
+            loop {
+                match crate::socket::connect(socket).await {
+                    Err(error) if is_not_there(&error) => tokio::time::sleep(POLL).await,
+                    connected => return connected.map_err(|error| VmmError::host(STEP, error)),
                 }
-                Err(_) => tokio::select! {
-                    exit = process.wait() => {
-                        return Err(VmmError::DiedEarly { status: exit.status, console: process.output() });
-                    }
-                    () = tokio::time::sleep(POLL) => {}
-                },
+            }
+        };
+        let stream = tokio::select! {
+            connected = tokio::time::timeout(APPEARANCE, connecting) => {
+                connected.unwrap_or(Err(VmmError::CallTimeout { call: STEP, waited: APPEARANCE }))?
+            }
+            exit = process.wait() => {
+                return Err(VmmError::DiedEarly { status: exit.status, console: process.output() });
             }
         };
         let (sender, connection) = handshake(TokioIo::new(stream))

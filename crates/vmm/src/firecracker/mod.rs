@@ -12,7 +12,7 @@ mod requests;
 mod vsock;
 
 use crate::engine::{Capabilities, Engine, ExecutionMode, ExitReport, Machine};
-use crate::jail::{Jail, JailLevel, Sockets};
+use crate::jail::{Creates, Jail, JailLevel, Sockets};
 use crate::memory;
 use crate::process::KeptProcess;
 use crate::{Disk, MachineSpec, Snapshot, Start, VmmError};
@@ -40,10 +40,11 @@ const MEMORY: &str = "snapshot.memory";
 /// The guest's address on the virtio socket, where nobody else is.
 const GUEST_CID: u32 = 3;
 
+/// For what brings a machine up: Firecracker answers once it has read the kernel and the initramfs, or a template's state, which a
+/// loaded host may make it wait for.
+const START_DEADLINE: Duration = Duration::from_mins(1);
 /// For writing a guest's memory: 64 GiB at 250 MB/s.
 const SNAPSHOT_DEADLINE: Duration = Duration::from_mins(5);
-/// How long a Firecracker that does not answer its API any more may take to end.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What a disk may move in a second: as much as a fast disk of the host's, so that one guest does not have all of several.
 const DISK_RATE: RateLimiter = RateLimiter::per_second(2 << 30, 200_000);
@@ -76,10 +77,10 @@ impl Firecracker {
         let started = async {
             let mut api = Api::open(&spec.directory.join(API_SOCKET), &process).await?;
             match &spec.start {
-                Start::Restore(snapshot) => api.call(self.load(snapshot)?, api::DEADLINE).await?,
+                Start::Restore(snapshot) => api.call(self.load(snapshot)?, START_DEADLINE).await?,
                 Start::Boot | Start::BootForSnapshot(_) => {
                     for request in boot(&spec)? {
-                        api.call(request, api::DEADLINE).await?;
+                        api.call(request, START_DEADLINE).await?;
                     }
                 }
             }
@@ -88,12 +89,7 @@ impl Firecracker {
         let api = match started.await {
             Ok(api) => api,
             Err(error @ VmmError::DiedEarly { .. }) => return Err(error),
-            Err(error) => {
-                // One that ends instead of answering has said why on its way out.
-                let ended = tokio::time::timeout(LAST_WORDS, process.wait()).await;
-                let console = process.output();
-                return Err(ended.map_or(error, |exit| VmmError::DiedEarly { status: exit.status, console }));
-            }
+            Err(error) => return Err(process.give_up(error).await),
         };
         let snapshot = match &spec.start {
             Start::BootForSnapshot(files) => Some(files.clone()),
@@ -137,10 +133,11 @@ impl Firecracker {
         let mut jail = Jail::of(spec, self.program.path().to_owned());
         jail.writable.push("/dev/kvm".into());
         jail.readable.push("/dev/urandom".into());
-        jail.directory.may_create = true;
+        let takes_snapshot = matches!(spec.start, Start::BootForSnapshot(_));
+        jail.directory.may_create = if takes_snapshot { Creates::Files } else { Creates::Sockets };
         jail.sockets = Sockets::Unix;
         jail.tkill = true;
-        if matches!(spec.start, Start::BootForSnapshot(_)) {
+        if takes_snapshot {
             jail.max_file_bytes = jail.max_file_bytes.max(jail.resources.memory_bytes);
         }
         jail

@@ -15,6 +15,8 @@ use rustix::thread::{
     set_thread_res_gid, set_thread_res_uid,
 };
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// Where ids of machines begin: from here to 2³¹ nobody allocates any, neither distributions, systemd nor containers.
 const FIRST_ID: u32 = 0x7000_0000;
@@ -28,14 +30,14 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    pub(super) fn prepare(name: &str) -> io::Result<Self> {
+    pub(super) fn prepare(directory: &Path) -> io::Result<Self> {
         if !geteuid().is_root() {
             let none = CapabilitySet::empty();
             return Ok(Self { own: None, kept: none, dropped: none });
         }
         let permitted = capabilities(None)?.permitted;
         let wanted = CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
-        let id = own_id(name);
+        let id = own_id(directory);
         let may_change = permitted.contains(CapabilitySet::SETUID | CapabilitySet::SETGID);
         Ok(Self {
             own: may_change.then(|| (Uid::from_raw(id), Gid::from_raw(id))),
@@ -73,8 +75,9 @@ fn change(user: Uid, group: Gid) -> rustix::io::Result<()> {
     set_thread_res_uid(user, user, user)
 }
 
-fn own_id(name: &str) -> u32 {
-    let digest = Sha256Digest::of(name.as_bytes()).short();
+/// No two machines have one directory at a time.
+fn own_id(directory: &Path) -> u32 {
+    let digest = Sha256Digest::of(directory.as_os_str().as_bytes()).short();
     let hash = u64::from_str_radix(&digest, 16).unwrap_or_default() >> (u64::BITS - ID_BITS);
     FIRST_ID | u32::try_from(hash).unwrap_or_default()
 }
@@ -85,10 +88,10 @@ mod tests {
 
     #[test]
     fn ids_are_a_machines_own_and_nobody_elses() {
-        let names = ["a", "b", "pyro-probe", ""];
+        let names = ["/a", "/b", "/state/probe/x", ""].map(Path::new);
         for name in names {
-            assert!((FIRST_ID..1 << 31).contains(&own_id(name)), "{name}");
-            assert_eq!(names.iter().filter(|other| own_id(other) == own_id(name)).count(), 1, "{name}");
+            assert!((FIRST_ID..1 << 31).contains(&own_id(name)), "{name:?}");
+            assert_eq!(names.iter().filter(|other| own_id(other) == own_id(name)).count(), 1, "{name:?}");
         }
     }
 }

@@ -45,7 +45,7 @@ const MAX_DESCRIPTORS: u64 = 256;
 /// What a VMM may have of its host. Paths are absolute; those that do not exist are left out.
 #[derive(Debug, Clone)]
 pub(crate) struct Jail {
-    /// The machine's: its user and its control group are derived from it.
+    /// The machine's: its control group has it.
     pub(crate) name: String,
     /// Read and execute below these.
     pub(crate) programs: Vec<PathBuf>,
@@ -53,7 +53,7 @@ pub(crate) struct Jail {
     pub(crate) readable: Vec<PathBuf>,
     /// Read and write these files and devices.
     pub(crate) writable: Vec<PathBuf>,
-    /// The machine's directory, and the VMM's working directory.
+    /// The machine's directory, and the VMM's working directory: its user is derived from it.
     pub(crate) directory: Directory,
     /// It can open its own descriptors by name, as `/proc/self/fd/N`.
     pub(crate) named_descriptors: bool,
@@ -72,9 +72,18 @@ pub(crate) struct Jail {
 #[derive(Debug, Clone)]
 pub(crate) struct Directory {
     pub(crate) path: PathBuf,
-    /// It is the host's, and the VMM may make, write and remove files and Unix sockets in it. Otherwise it is an empty place,
-    /// but for listed paths below it.
-    pub(crate) may_create: bool,
+    pub(crate) may_create: Creates,
+}
+
+/// What a VMM may make in its machine's directory, which is the host's where that is anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Creates {
+    /// It is an empty place, but for listed paths below it.
+    Nothing,
+    /// Unix sockets; files too, where there is no Landlock.
+    Sockets,
+    /// Unix sockets and files, which it may also write to and remove.
+    Files,
 }
 
 /// Which sockets a VMM may make; those that it inherits are its own.
@@ -126,7 +135,7 @@ impl Jail {
             programs: vec![programs],
             readable: Vec::new(),
             writable: vec!["/dev/null".into()],
-            directory: Directory { path: directory, may_create: false },
+            directory: Directory { path: directory, may_create: Creates::Nothing },
             named_descriptors: false,
             sockets: Sockets::None,
             tkill: false,
@@ -154,7 +163,7 @@ impl Jail {
                 (Resource::Fsize, exactly(self.max_file_bytes)),
             ],
             inherited: inherited.iter().map(AsRawFd::as_raw_fd).collect(),
-            identity: Identity::prepare(&self.name)?,
+            identity: Identity::prepare(&self.directory.path)?,
             ruleset: Some(ruleset::prepare(self).map_err(io::Error::other)?),
             filter: Filter::prepare(self.sockets, self.tkill).map_err(io::Error::other)?,
             reporter,

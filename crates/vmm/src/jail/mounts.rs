@@ -6,7 +6,7 @@
 //! they are for.
 
 use super::level::{Obstacle, Step};
-use super::{Directory, Jail};
+use super::{Creates, Directory, Jail};
 use rustix::fs::{CWD, FileType, Mode, OFlags, StatVfsMountFlags, mkdirat, openat, stat, statvfs};
 use rustix::io::Errno;
 use rustix::mount::{
@@ -71,7 +71,7 @@ impl Root {
             places.extend(Place::bound(&grant)?);
         }
         let Directory { path, may_create } = &jail.directory;
-        if !may_create && !places.iter().any(|place| is_beneath(path, place)) {
+        if *may_create == Creates::Nothing && !places.iter().any(|place| is_beneath(path, place)) {
             places.push(Place::new(path, true)?);
         }
         // What lies in another comes after it.
@@ -108,7 +108,8 @@ impl Root {
 fn grants(jail: &Jail) -> Vec<Grant> {
     let read = |execute| move |path: &PathBuf| Grant { path: path.clone(), write: false, execute };
     let write = |path: &PathBuf| Grant { path: path.clone(), write: true, execute: false };
-    let directory = jail.directory.may_create.then_some(&jail.directory.path);
+    let creates = jail.directory.may_create != Creates::Nothing;
+    let directory = creates.then_some(&jail.directory.path);
     let mut kept: Vec<Grant> = Vec::new();
     let all = jail.programs.iter().map(read(true));
     let all = all.chain(jail.readable.iter().map(read(false)));

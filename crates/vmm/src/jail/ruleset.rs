@@ -1,8 +1,8 @@
 //! Landlock: the paths of the jail once more, for hosts without namespaces and against mistakes with them; no TCP, and no
 //! signals and abstract sockets to processes outside.
 
-use super::Jail;
 use super::level::LandlockLevel;
+use super::{Creates, Jail};
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
     RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
@@ -16,12 +16,7 @@ const LANDLOCK_ABI: ABI = ABI::V6;
 pub(super) fn prepare(jail: &Jail) -> Result<RulesetCreated, RulesetError> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let write = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev | AccessFs::Truncate;
-    let create = read
-        | AccessFs::WriteFile
-        | AccessFs::Truncate
-        | AccessFs::MakeReg
-        | AccessFs::MakeSock
-        | AccessFs::RemoveFile;
+    let files = AccessFs::WriteFile | AccessFs::Truncate | AccessFs::MakeReg | AccessFs::RemoveFile;
     let mut created = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(LANDLOCK_ABI))?
@@ -31,8 +26,11 @@ pub(super) fn prepare(jail: &Jail) -> Result<RulesetCreated, RulesetError> {
     created = allow(created, &jail.programs, read | AccessFs::Execute)?;
     created = allow(created, &jail.readable, read)?;
     created = allow(created, &jail.writable, write)?;
-    let directory = jail.directory.may_create.then_some(&jail.directory.path);
-    allow(created, directory, create)
+    match jail.directory.may_create {
+        Creates::Nothing => Ok(created),
+        Creates::Sockets => allow(created, [&jail.directory.path], read | AccessFs::MakeSock),
+        Creates::Files => allow(created, [&jail.directory.path], read | AccessFs::MakeSock | files),
+    }
 }
 
 /// In the child.

@@ -5,7 +5,8 @@
 //! recognise. System calls of 32-bit programs end the process.
 //!
 //! `execve` stays: the VMM is executed after this. Everything else that begins a process is denied, so it is the only one
-//! of its jail, and the parent-death signal is for all there is.
+//! of its jail. The parent-death signal cannot be cleared by asking; that no thread without it executes another program is up to
+//! the VMM's own filter, which knows no `execve`.
 
 use super::Sockets;
 use super::level::{Obstacle, Step};
@@ -62,6 +63,41 @@ pub(super) const DENIED: &[i64] = &[
     libc::SYS_quotactl_fd,
     libc::SYS_swapon,
     libc::SYS_swapoff,
+    // Attributes of files, which Landlock leaves to whoever owns them.
+    libc::SYS_chmod,
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    SYS_FCHMODAT2,
+    libc::SYS_chown,
+    libc::SYS_fchown,
+    libc::SYS_lchown,
+    libc::SYS_fchownat,
+    libc::SYS_utime,
+    libc::SYS_utimes,
+    libc::SYS_futimesat,
+    libc::SYS_utimensat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    SYS_SETXATTRAT,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+    SYS_REMOVEXATTRAT,
+    // What the processes of a host share by number or name.
+    libc::SYS_shmget,
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
+    libc::SYS_semget,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
+    libc::SYS_semctl,
+    libc::SYS_msgget,
+    libc::SYS_msgsnd,
+    libc::SYS_msgrcv,
+    libc::SYS_msgctl,
+    libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
     // Parts of the kernel that have been a way in. What io_uring does no filter sees.
     libc::SYS_bpf,
     libc::SYS_perf_event_open,
@@ -93,7 +129,10 @@ pub(super) const DENIED: &[i64] = &[
     libc::SYS_setdomainname,
 ];
 
-/// Newer than the C library's headers.
+// Newer than the C library's headers.
+const SYS_FCHMODAT2: i64 = 452;
+const SYS_SETXATTRAT: i64 = 463;
+const SYS_REMOVEXATTRAT: i64 = 466;
 const SYS_OPEN_TREE_ATTR: i64 = 467;
 
 /// Signals, whose first argument says to whom.
@@ -104,6 +143,25 @@ const TO_A_PROCESS: &[i64] = &[
     libc::SYS_rt_sigqueueinfo,
     libc::SYS_rt_tgsigqueueinfo,
 ];
+
+/// How a processor's time is shared out, whose first argument says to whom; zero is the caller.
+const TO_A_THREAD: &[i64] = &[
+    libc::SYS_sched_setaffinity,
+    libc::SYS_sched_setscheduler,
+    libc::SYS_sched_setparam,
+    libc::SYS_sched_setattr,
+];
+
+/// The same, for one of the kinds that the first argument says; a process is the one named here.
+const TO_A_KIND: [(i64, i32); 2] = [(libc::SYS_setpriority, 0), (libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS)];
+const IOPRIO_WHO_PROCESS: i32 = 1;
+
+/// What makes the kernel send signals to whom a descriptor's owner says.
+const OWNERS_BY_FCNTL: [i32; 2] = [libc::F_SETOWN, F_SETOWN_EX];
+const F_SETOWN_EX: i32 = 15;
+const OWNERS_BY_IOCTL: [u32; 2] = [FIOSETOWN, SIOCSPGRP];
+const FIOSETOWN: u32 = 0x8901;
+const SIOCSPGRP: u32 = 0x8902;
 
 /// CLONE_NEWTIME is in the bits of the exit signal, and for `clone3` and `unshare` alone.
 const NAMESPACES: [i32; 7] = [
@@ -157,6 +215,17 @@ fn rules(sockets: Sockets, tkill: bool) -> Result<BTreeMap<i64, Vec<SeccompRule>
     for call in TO_A_PROCESS.iter().filter(|call| !tkill || **call != libc::SYS_tkill) {
         rules.insert(*call, vec![when(&[(0, SeccompCmpOp::Ne, OWN_PID)])?]);
     }
+    for call in TO_A_THREAD {
+        rules.insert(*call, vec![when(&[(0, SeccompCmpOp::Ne, 0)])?]);
+    }
+    for (call, process) in TO_A_KIND {
+        let another_kind = when(&[(0, SeccompCmpOp::Ne, process.unsigned_abs())])?;
+        rules.insert(call, vec![another_kind, when(&[(1, SeccompCmpOp::Ne, 0)])?]);
+    }
+    let to = |operation| when(&[(1, SeccompCmpOp::Eq, operation)]);
+    let owners = OWNERS_BY_FCNTL.map(i32::unsigned_abs).map(to);
+    rules.insert(libc::SYS_fcntl, owners.into_iter().collect::<Result<_, _>>()?);
+    rules.insert(libc::SYS_ioctl, OWNERS_BY_IOCTL.map(to).into_iter().collect::<Result<_, _>>()?);
     // Zero is the process itself.
     let limits_of_others = [(0, SeccompCmpOp::Ne, OWN_PID), (0, SeccompCmpOp::Ne, 0)];
     rules.insert(libc::SYS_prlimit64, vec![when(&limits_of_others)?]);

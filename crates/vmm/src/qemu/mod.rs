@@ -21,12 +21,8 @@ use pyro_runtime::probe::Acceleration;
 use qmp::Monitor;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
-
-/// How long a QEMU that has closed its monitor may take to end.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The QEMU of a runtime bundle.
 #[derive(Debug, Clone)]
@@ -60,10 +56,7 @@ impl Qemu {
         if let Start::Restore(snapshot) = &spec.start
             && let Err(error) = monitor.restore(&snapshot.state).await
         {
-            // One that ends instead of answering has said why on its way out.
-            let ended = tokio::time::timeout(LAST_WORDS, process.wait()).await;
-            let console = process.output();
-            return Err(ended.map_or(error, |exit| VmmError::DiedEarly { status: exit.status, console }));
+            return Err(process.give_up(error).await);
         }
         Ok(QemuMachine { process, channel: Once::new(channel), monitor: Mutex::new(monitor), capture })
     }

@@ -1,7 +1,7 @@
 //! What a jailed process sees of the file system.
 
 use super::{Host, Outcomes, python, refused, until_it_says};
-use crate::jail::{Directory, Jail, LandlockLevel};
+use crate::jail::{Creates, Directory, Jail, LandlockLevel};
 use crate::process::KeptProcess;
 use std::fs;
 use std::path::PathBuf;
@@ -156,7 +156,7 @@ attempt('remove', lambda: os.unlink('boot'))
 #[tokio::test]
 async fn without_a_root_there_are_no_namespaces_and_still_landlock() {
     let host = Host::new();
-    let directory = Directory { path: host.path("not-there"), may_create: false };
+    let directory = Directory { path: host.path("not-there"), may_create: Creates::Nothing };
     let jail = Jail { directory, ..host.jail() };
     let root = host.scratch.path().display();
     let script = format!(

@@ -7,7 +7,7 @@ mod files;
 mod network;
 mod processes;
 
-use super::{Directory, Jail, JailLevel, LandlockLevel, Sockets};
+use super::{Creates, Directory, Jail, JailLevel, LandlockLevel, Sockets};
 use crate::cgroup::Resources;
 use crate::process::KeptProcess;
 use std::collections::BTreeMap;
@@ -76,7 +76,7 @@ impl Host {
             programs: ["/usr", "/bin", "/lib", "/lib64"].map(PathBuf::from).to_vec(),
             readable: vec![self.path("cache/image"), self.path("not-there")],
             writable: vec![self.path("machines/own/disk"), "/dev/null".into()],
-            directory: Directory { path: self.path("machines/own"), may_create: false },
+            directory: Directory { path: self.path("machines/own"), may_create: Creates::Nothing },
             named_descriptors: false,
             sockets: Sockets::None,
             tkill: false,
@@ -87,7 +87,7 @@ impl Host {
 
     /// A jail whose directory is the host's.
     fn jail_with_directory(&self) -> Jail {
-        let directory = Directory { path: self.path("machines/own"), may_create: true };
+        let directory = Directory { path: self.path("machines/own"), may_create: Creates::Files };
         Jail { directory, sockets: Sockets::Unix, ..self.jail() }
     }
 }

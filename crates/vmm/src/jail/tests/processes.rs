@@ -39,6 +39,10 @@ attempt('thread-signal', lambda: call(234, {pid}, {pid}, 18))
 attempt('thread', lambda: call(200, {pid}, 18))
 attempt('pidfd', lambda: os.close(call(434, {pid}, 0)))
 attempt('limit', lambda: call(302, {pid}, 7, 0, 0))
+attempt('owner', lambda: call(72, 0, 8, {pid}))
+attempt('priority', lambda: call(141, 0, {pid}, 1))
+attempt('io-priority', lambda: call(251, 1, {pid}, 2 << 13 | 4))
+attempt('processors', lambda: os.sched_setaffinity({pid}, os.sched_getaffinity(0)))
 attempt('fork', lambda: os.fork() or os._exit(0))
 "
     );
@@ -66,6 +70,9 @@ attempt('outlive', lambda: call(157, 1, 0, 0, 0, 0))
 attempt('dumpable', lambda: call(157, 4, 0, 0, 0, 0))
 attempt('own-signal', lambda: os.kill(os.getpid(), 0))
 attempt('own-limit', lambda: call(302, 0, 7, 0, 0))
+attempt('own-priority', lambda: call(141, 0, 0, 0))
+attempt('priority-of-the-user', lambda: call(141, 2, 0, 0))
+attempt('own-processors', lambda: os.sched_setaffinity(0, os.sched_getaffinity(0)))
 thread = threading.Thread(target=lambda: attempt('in-thread', lambda: call(165, 0, 0, 0, 0, 0)))
 thread.start()
 thread.join()
@@ -76,7 +83,7 @@ thread.join()
     for (attempt, outcome) in &jailed.attempts {
         let expected = match attempt.as_str() {
             "clone3" | "x32" => "ENOSYS",
-            "dumpable" | "own-signal" | "own-limit" => "done",
+            "dumpable" | "own-signal" | "own-limit" | "own-priority" | "own-processors" => "done",
             _ => "EPERM",
         };
         assert_eq!(outcome, expected, "{attempt}");
