@@ -7,7 +7,7 @@ use pyro_runtime::bundle::EnsureOptions;
 use pyro_runtime::env_vars::{EnvVars, Lookup};
 use pyro_runtime::host::{self, HostFacts};
 use pyro_runtime::probe::{Acceleration, EngineKind, EngineRecord};
-use pyro_runtime::{Bundle, Firecracker as FirecrackerProgram};
+use pyro_runtime::{Bundle, Firecracker as FirecrackerProgram, FirecrackerError};
 use pyro_vmm::Engine;
 use pyro_vmm::firecracker::Firecracker;
 use pyro_vmm::probe::Probe;
@@ -75,34 +75,56 @@ impl Pyro {
     /// Which engine boots guests on this host: the chosen one, else that of an earlier probe's record, else what a probe finds,
     /// for which a Firecracker that is missing is fetched, where it `may_fetch`.
     pub(crate) async fn engine_record(&self, may_fetch: bool) -> Result<EngineRecord, PyroError> {
+        self.find_engine(may_fetch, false).await
+    }
+
+    /// The same by a probe of now, where this process has not asked before.
+    pub(crate) async fn engine_record_anew(&self) -> Result<EngineRecord, PyroError> {
+        self.find_engine(true, true).await
+    }
+
+    async fn find_engine(&self, may_fetch: bool, anew: bool) -> Result<EngineRecord, PyroError> {
         let bundle = self.bundle().await?;
         let record = self.engine.get_or_try_init(|| async {
             match self.settings.engine {
                 EngineChoice::Named(engine) => chosen(engine, &bundle),
-                EngineChoice::Auto => {
-                    let (dirs, progress) = (self.dirs(), &self.settings.progress);
-                    let firecracker = &self.settings.firecracker;
-                    let probe = Probe { bundle: &bundle, dirs, firecracker, may_fetch, progress };
-                    Ok(probe.engine().await?)
-                }
+                EngineChoice::Auto => Ok(self.probe(&bundle, may_fetch, anew).engine().await?),
             }
         });
         Ok(record.await?.clone())
     }
 
-    pub(crate) async fn engine(&self) -> Result<Arc<dyn Engine>, PyroError> {
-        let record = self.engine_record(true).await?;
+    fn probe<'a>(&'a self, bundle: &'a Arc<Bundle>, may_fetch: bool, anew: bool) -> Probe<'a> {
+        let (dirs, progress) = (self.dirs(), &self.settings.progress);
+        Probe { bundle, dirs, firecracker: &self.settings.firecracker, may_fetch, anew, progress }
+    }
+
+    /// Boots a guest on the engine that is used here.
+    pub(crate) async fn boot_probe(&self) -> Result<(), PyroError> {
+        let (bundle, engine) = (self.bundle().await?, self.engine(false).await?);
+        Ok(self.probe(&bundle, false, false).boot(engine.as_ref()).await?)
+    }
+
+    /// The engine of [`Self::engine_record`]; its program is fetched where it is missing, and it `may_fetch`.
+    pub(crate) async fn engine(&self, may_fetch: bool) -> Result<Arc<dyn Engine>, PyroError> {
+        let record = self.engine_record(may_fetch).await?;
         Ok(match record.engine {
-            EngineKind::Firecracker => Arc::new(Firecracker::new(self.firecracker().await?)),
+            EngineKind::Firecracker => Arc::new(Firecracker::new(self.firecracker(may_fetch).await?)),
             EngineKind::QemuKvm => Arc::new(Qemu::new(self.bundle().await?, Acceleration::Kvm)),
             EngineKind::QemuEmulation => Arc::new(Qemu::new(self.bundle().await?, Acceleration::Emulation)),
         })
     }
 
-    /// Firecracker's program, fetched where it is missing.
-    async fn firecracker(&self) -> Result<FirecrackerProgram, PyroError> {
+    async fn firecracker(&self, may_fetch: bool) -> Result<FirecrackerProgram, PyroError> {
         let settings = self.settings.clone();
-        blocking(move || Ok(settings.firecracker.get(&settings.dirs, settings.progress.as_ref())?)).await
+        blocking(move || {
+            let (source, dirs) = (&settings.firecracker, &settings.dirs);
+            if may_fetch {
+                return Ok(source.get(dirs, settings.progress.as_ref())?);
+            }
+            Ok(source.at_hand(dirs)?.ok_or(FirecrackerError::Missing)?)
+        })
+        .await
     }
 }
 

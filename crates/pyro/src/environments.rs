@@ -148,7 +148,7 @@ impl Pyro {
         Ok(Builder {
             dirs: settings.dirs,
             bundle: self.bundle().await?,
-            engine: self.engine().await?,
+            engine: self.engine(true).await?,
             progress: Arc::clone(&settings.progress),
             source: settings.source,
         })

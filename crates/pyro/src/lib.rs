@@ -95,7 +95,7 @@ impl Settings {
     pub fn from_env() -> Result<Self, PyroError> {
         let lookup = &pyro_runtime::env_vars::process;
         let (templates, engine) = (TemplatePolicy::resolve(lookup)?, EngineChoice::resolve(lookup)?);
-        let (dirs, firecracker) = (Dirs::from_env()?, FirecrackerSource::resolve(lookup));
+        let (dirs, firecracker) = (Dirs::from_env()?, FirecrackerSource::resolve(lookup)?);
         let (progress, source) = (Arc::new(Silent), FetchOptions::default());
         Ok(Self { dirs, progress, source, templates, engine, firecracker, program: program(lookup) })
     }

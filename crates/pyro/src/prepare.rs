@@ -142,9 +142,10 @@ impl Pyro {
     pub async fn prepare_environment(&self, request: PrepareRequest) -> Result<Preparation, PyroError> {
         let shape = Shape::new(&request.environment, DEFAULT_VCPU_COUNT, DEFAULT_MEM_MIB, false)?;
         let recipe = shape.environment;
-        if !request.force
-            && let Standing { daily_loop: DailyLoop::Warm, record: Some(record), .. } =
-                self.standing(recipe).await?
+        if request.force {
+            self.engine_record_anew().await?;
+        } else if let Standing { daily_loop: DailyLoop::Warm, record: Some(record), .. } =
+            self.standing(recipe, true).await?
         {
             let prepared = self.prepare_start(&shape).await?;
             let template = prepared.template().await?.and_then(Result::ok);
@@ -244,8 +245,13 @@ impl Pyro {
         Ok(record)
     }
 
-    /// Where an environment stands. Installs and makes nothing.
-    pub(crate) async fn standing(&self, recipe: &'static Recipe) -> Result<Standing, PyroError> {
+    /// Where an environment stands. Installs and makes nothing, but for a Firecracker that is needed and missing, where it
+    /// `may_fetch`.
+    pub(crate) async fn standing(
+        &self,
+        recipe: &'static Recipe,
+        may_fetch: bool,
+    ) -> Result<Standing, PyroError> {
         let (path, dirs, store) =
             (self.record_path(recipe.name), self.dirs().clone(), self.environment_store());
         let (on_record, installed) = blocking(move || {
@@ -273,7 +279,7 @@ impl Pyro {
             },
         };
         match installed {
-            Ok(_) => self.look_at_template(recipe, &mut standing).await?,
+            Ok(_) => self.look_at_template(recipe, may_fetch, &mut standing).await?,
             Err(reason) => standing.cold_start_reason = Some(reason),
         }
         Ok(standing)
@@ -284,16 +290,25 @@ impl Pyro {
     async fn look_at_template(
         &self,
         recipe: &'static Recipe,
+        may_fetch: bool,
         standing: &mut Standing,
     ) -> Result<(), PyroError> {
         let shape = Shape::new(recipe.name, DEFAULT_VCPU_COUNT, DEFAULT_MEM_MIB, false)?;
-        let template = match self.prepare_start(&shape).await {
-            Ok(prepared) => prepared.template().await?,
+        let prepared = match self.prepare_guest(&shape, may_fetch).await {
+            Ok(prepared) => prepared,
             Err(error) => {
-                standing.cold_start_reason = Some(chain(&error));
+                let why = chain(&error);
+                standing.outdate(why.clone());
+                standing.cold_start_reason = Some(why);
                 return Ok(());
             }
         };
+        let (engine, template) = (prepared.engine(), prepared.template().await?);
+        let on_another = standing.record.as_ref().filter(|record| record.engine != engine);
+        if let Some(record) = on_another {
+            standing
+                .outdate(format!("it was prepared on {}, and machines run on {engine} now", record.engine));
+        }
         let stale = match (&template, standing.record.as_ref().map(|record| record.start)) {
             (_, None) | (Some(Ok(_)), Some(StartKind::Warm)) | (None, Some(StartKind::Cold)) => None,
             (Some(Ok(_)), Some(StartKind::Cold)) => Some("it was prepared without a template".to_owned()),
@@ -302,8 +317,8 @@ impl Pyro {
             }
             (Some(Err(unusable)), Some(_)) => Some(unusable.to_string()),
         };
-        if stale.is_some() {
-            (standing.daily_loop, standing.reason, standing.record) = (DailyLoop::Stale, stale, None);
+        if let Some(why) = stale {
+            standing.outdate(why);
         }
         match template {
             Some(Ok(_)) => {}
@@ -336,6 +351,13 @@ impl Standing {
     pub(crate) fn elsewhere(platform: &str) -> Self {
         let cold_start_reason = Some(format!("no machine starts on {platform}"));
         Self { cold_start_reason, ..Self::of(DailyLoop::Cold, None) }
+    }
+
+    /// Says of what was warm why it no longer is.
+    fn outdate(&mut self, why: String) {
+        if self.record.take().is_some() {
+            (self.daily_loop, self.reason) = (DailyLoop::Stale, Some(why));
+        }
     }
 
     fn of(daily_loop: DailyLoop, reason: Option<String>) -> Self {

@@ -14,7 +14,7 @@ use pyro_runtime::Bundle;
 use pyro_runtime::bundle::BundleStatus;
 use pyro_runtime::host::{HostFacts, KvmAccess};
 use pyro_runtime::probe::Acceleration;
-use pyro_vmm::jail::JailLevel;
+use pyro_vmm::jail::{JailLevel, LandlockLevel};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -133,7 +133,7 @@ pub struct EnvironmentReport {
 }
 
 /// Something in the way.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Issue {
     /// What is wrong.
     pub problem: String,
@@ -164,7 +164,7 @@ impl Pyro {
             Some(bundle) => self.proven(bundle).await,
             None => Capabilities { vm_boot: false, guest_exec: false, guest_network: false },
         };
-        // The probe behind a runtime that passes is a boot.
+        // A runtime that passes has booted a guest.
         let capabilities = Capabilities { vm_boot: capabilities.vm_boot || runtime.pass, ..capabilities };
         let project = Project::resolve(&ProjectOptions::default(), cwd).await?.diagnose().await;
         let next_command = next_command(&platform, &runtime, &environment);
@@ -238,7 +238,17 @@ impl Pyro {
             bundle: Some(bundle.id().to_string()),
         };
         match pyro_vmm::probe::jail(bundle, self.dirs()).await {
-            Ok(level) => report.jail = Some(JailReport::of(&level)),
+            Ok(level) => {
+                if level.namespaces.is_err() && level.landlock == LandlockLevel::None {
+                    issues.push(Issue {
+                        problem: "a VMM that a guest takes over can open the files of its user: there are neither namespaces nor \
+                                  Landlock here"
+                            .to_owned(),
+                        way_out: "allow user namespaces, or use a kernel with Landlock (5.13 or later)".to_owned(),
+                    });
+                }
+                report.jail = Some(JailReport::of(&level));
+            }
             Err(error) => issues.push(Issue::of(&error.into())),
         }
         match self.firecracker_at_hand().await {
@@ -248,22 +258,37 @@ impl Pyro {
         match self.engine_record(false).await {
             Ok(record) => {
                 let acceleration = record.engine.acceleration();
-                let was_probed = self.settings.engine == EngineChoice::Auto && kvm.writable;
-                report.kvm.boots_guest = was_probed.then_some(acceleration == Acceleration::Kvm);
-                report.selected = Some(acceleration.name());
-                report.engine = Some(record.engine.name());
-                report.reason = record.reason;
+                let booted = self.chosen_boots(bundle).await;
+                let was_tried =
+                    self.settings.engine == EngineChoice::Auto || acceleration == Acceleration::Kvm;
+                let boots = acceleration == Acceleration::Kvm && booted.is_ok();
+                report.kvm.boots_guest = (was_tried && kvm.writable).then_some(boots);
+                match booted {
+                    Ok(()) => {
+                        report.selected = Some(acceleration.name());
+                        report.engine = Some(record.engine.name());
+                        report.reason = record.reason;
+                    }
+                    Err(error) => runtime.fail(&error, issues),
+                }
             }
-            Err(error) => {
-                runtime.pass = false;
-                runtime.detail = chain(&error);
-                issues.push(Issue::of(&error));
-            }
+            Err(error) => runtime.fail(&error, issues),
         }
         if let Some(way_out) = kvm.hint() {
             issues.push(Issue { problem: "/dev/kvm exists but is not writable for you".to_owned(), way_out });
         }
         (runtime, report)
+    }
+
+    /// Whether a guest boots on the engine that is used. What a probe has chosen has booted one; what was named is tried, unless
+    /// it was proven earlier.
+    async fn chosen_boots(&self, bundle: &Bundle) -> Result<(), PyroError> {
+        if self.settings.engine == EngineChoice::Auto || self.proven(bundle).await.vm_boot {
+            return Ok(());
+        }
+        self.boot_probe().await?;
+        self.record_boot().await;
+        Ok(())
     }
 
     /// The version of the Firecracker that is at hand.
@@ -285,8 +310,11 @@ impl Pyro {
         if let Some(problem) = problem {
             issues.push(Issue { problem, way_out: format!("run `pyro env pull {}`", recipe.name) });
         }
-        let standing =
-            if platform == PLATFORM { self.standing(recipe).await? } else { Standing::elsewhere(platform) };
+        let standing = if platform == PLATFORM {
+            self.standing(recipe, false).await?
+        } else {
+            Standing::elsewhere(platform)
+        };
         if let Some(why) = &standing.template_failed {
             issues.push(Issue {
                 problem: format!("machines boot their kernel: {why}"),
@@ -301,6 +329,17 @@ impl Pyro {
             next_start: if standing.cold_start_reason.is_none() { StartKind::Warm } else { StartKind::Cold },
             cold_start_reason: standing.cold_start_reason,
         })
+    }
+}
+
+impl RuntimeReport {
+    fn fail(&mut self, error: &PyroError, issues: &mut Vec<Issue>) {
+        self.pass = false;
+        self.detail = chain(error);
+        let issue = Issue::of(error);
+        if !issues.contains(&issue) {
+            issues.push(issue);
+        }
     }
 }
 

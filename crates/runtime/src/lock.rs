@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 
 use crate::fs::FsError;
 
@@ -39,6 +39,18 @@ impl FileLock {
             .write(true)
             .open(path)
             .map_err(FsError::on("open", path))?;
+        Self::of(file, path, patience, busy)
+    }
+
+    /// The same, by a descriptor that whoever it is shared with cannot write to the file by.
+    pub fn acquire_read_only(path: &Path, patience: Duration) -> Result<Self, FsError> {
+        let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::CLOEXEC;
+        let file = open(path, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|error| FsError::on("open", path)(error.into()))?;
+        Self::of(file.into(), path, patience, &|| {})
+    }
+
+    fn of(file: File, path: &Path, patience: Duration, busy: &dyn Fn()) -> Result<Self, FsError> {
         lock_file(&file, patience, busy).map_err(FsError::on("lock", path))?;
         Ok(Self { file, is_shared: AtomicBool::new(false) })
     }
@@ -88,6 +100,7 @@ pub(crate) fn lock_file(file: &File, patience: Duration, busy: &dyn Fn()) -> io:
 mod tests {
     use super::*;
     use std::cell::Cell;
+    use std::io::Write;
 
     #[test]
     fn a_lock_ends_with_its_holder_but_for_whom_it_was_shared_with() {
@@ -99,9 +112,11 @@ mod tests {
         drop(lock);
         assert!(!is_held(&path));
         drop(copy);
-        let lock = FileLock::acquire(&path, Duration::ZERO, &|| {}).unwrap();
+        let lock = FileLock::acquire_read_only(&path, Duration::ZERO).unwrap();
+        assert!(FileLock::acquire(&path, Duration::ZERO, &|| {}).is_err());
         let shared = lock.share().unwrap();
         drop(lock);
+        assert!(File::from(shared.try_clone().unwrap()).write_all(b"x").is_err());
         assert!(is_held(&path));
         drop(shared);
         assert!(!is_held(&path));

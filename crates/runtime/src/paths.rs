@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use pyro_protocol::error::{Diagnostic, ErrorKind};
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,14 @@ pub enum PathsError {
     /// A variable holds a relative path.
     #[error("{variable} is not an absolute path: {}", path.display())]
     Relative {
+        /// The variable.
+        variable: &'static str,
+        /// Its value.
+        path: PathBuf,
+    },
+    /// A variable holds a path that climbs: what a VMM may see of the host is known by plain paths.
+    #[error("{variable} has a `..` in it: {}", path.display())]
+    Climbs {
         /// The variable.
         variable: &'static str,
         /// Its value.
@@ -44,7 +52,9 @@ impl Diagnostic for PathsError {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Relative { variable, .. } => format!("Set {variable} to an absolute path, or unset it."),
+            Self::Relative { variable, .. } | Self::Climbs { variable, .. } => {
+                format!("Set {variable} to an absolute path without `..`, or unset it.")
+            }
             Self::LoaderSyntax { .. } | Self::NoHome => {
                 format!("Set {} to a directory you can write to.", EnvVars::PYRO_HOME)
             }
@@ -103,7 +113,7 @@ impl Dirs {
         let base = |variable: &'static str, in_home: &str| -> Result<PathBuf, PathsError> {
             // The XDG specification says to ignore a relative value rather than to fail.
             if let Some(value) = lookup(variable).map(PathBuf::from).filter(|path| path.is_absolute()) {
-                return Ok(value.join("pyro"));
+                return Ok(plain(variable, value)?.join("pyro"));
             }
             let home = absolute(lookup, EnvVars::HOME)?.ok_or(PathsError::NoHome)?;
             Ok(home.join(in_home).join("pyro"))
@@ -111,7 +121,7 @@ impl Dirs {
         let cache = base(EnvVars::XDG_CACHE_HOME, ".cache")?;
         let state = base(EnvVars::XDG_STATE_HOME, ".local/state")?;
         let run = match lookup(EnvVars::XDG_RUNTIME_DIR).map(PathBuf::from) {
-            Some(path) if path.is_absolute() => path.join("pyro"),
+            Some(path) if path.is_absolute() => plain(EnvVars::XDG_RUNTIME_DIR, path)?.join("pyro"),
             _ => state.join("run"),
         };
         Ok(Self {
@@ -169,7 +179,16 @@ fn absolute(lookup: Lookup<'_>, variable: &'static str) -> Result<Option<PathBuf
     let Some(path) = lookup(variable).filter(|value: &OsString| !value.is_empty()).map(PathBuf::from) else {
         return Ok(None);
     };
-    if path.is_absolute() { Ok(Some(path)) } else { Err(PathsError::Relative { variable, path }) }
+    if path.is_absolute() {
+        plain(variable, path).map(Some)
+    } else {
+        Err(PathsError::Relative { variable, path })
+    }
+}
+
+fn plain(variable: &'static str, path: PathBuf) -> Result<PathBuf, PathsError> {
+    let climbs = path.components().any(|component| component == Component::ParentDir);
+    if climbs { Err(PathsError::Climbs { variable, path }) } else { Ok(path) }
 }
 
 #[cfg(test)]

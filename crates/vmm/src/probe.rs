@@ -46,6 +46,8 @@ pub struct Probe<'a> {
     pub firecracker: &'a FirecrackerSource,
     /// Whether it may be fetched where it is missing.
     pub may_fetch: bool,
+    /// Whether an earlier record counts for nothing.
+    pub anew: bool,
     /// Told about boots and downloads.
     pub progress: &'a Arc<dyn Progress>,
 }
@@ -55,6 +57,7 @@ impl Probe<'_> {
     pub async fn engine(&self) -> Result<EngineRecord, VmmError> {
         let host_identity = identity_with(self.bundle.id(), &self.firecracker.mark());
         if let Some(record) = EngineRecord::load(self.dirs, host_identity)
+            && !self.anew
             && !self.is_due(&record)
         {
             return Ok(record);
@@ -74,8 +77,11 @@ impl Probe<'_> {
         Ok(record)
     }
 
-    /// Whether a Firecracker that was missing may be there by now.
+    /// Whether a Firecracker that was missing may be there by now, or one that was there is no more.
     fn is_due(&self, record: &EngineRecord) -> bool {
+        if record.engine == EngineKind::Firecracker && !self.firecracker.is_there(self.dirs) {
+            return true;
+        }
         let tried_lately = |tried: Timestamp| Timestamp::now().duration_since(tried) < FETCH_AGAIN;
         match record.wanting {
             Some(Wanting { tried_at }) => self.may_fetch && !tried_at.is_some_and(tried_lately),
@@ -143,8 +149,8 @@ impl Probe<'_> {
         Ok(Found::on(EngineKind::QemuEmulation, reason))
     }
 
-    /// Boots the bundle's kernel and initramfs, without disks, and asks the agent for an answer.
-    async fn boot(&self, engine: &dyn Engine) -> Result<(), VmmError> {
+    /// Boots the bundle's kernel and initramfs on `engine`, without disks, and asks the agent for an answer.
+    pub async fn boot(&self, engine: &dyn Engine) -> Result<(), VmmError> {
         let Capabilities { engine: name, hardware_accelerated, .. } = engine.capabilities();
         self.progress.phase(&format!("probe engine={name}"));
         let directory = place(self.dirs)?;

@@ -45,6 +45,35 @@ fn an_engine_that_is_named_is_used_and_not_probed() {
 }
 
 #[test]
+fn what_was_proven_on_one_engine_is_not_proven_on_another() {
+    let home = SUITE.with(DEBIAN);
+    let prepare = home.pyro(["prepare", "--engine", EMULATION]).env("PYRO_TEMPLATES", "off");
+    prepare.run().expect(0).text();
+    let look = |engine: &str, status| {
+        let doctor = home.pyro(["doctor", "--json", "--engine", engine]);
+        doctor.env("PYRO_TEMPLATES", "off").env(BINARY, "/missing").run().expect(status).json()
+    };
+    let there = look(EMULATION, 0);
+    assert_eq!((&there["runtime"]["pass"], &there["capabilities"]["vm_boot"]), (&true.into(), &true.into()));
+    assert_eq!(there["environment"]["daily_loop"], "WARM");
+    let elsewhere = look("firecracker", 1);
+    assert_eq!(elsewhere["runtime"]["pass"], false, "{elsewhere:#}");
+    assert_eq!(elsewhere["capabilities"]["vm_boot"], false, "{elsewhere:#}");
+    assert_eq!(elsewhere["environment"]["daily_loop"], "STALE");
+    assert!(elsewhere["acceleration"].get("engine").is_none_or(Value::is_null), "{elsewhere:#}");
+}
+
+#[test]
+fn doctor_fetches_nothing() {
+    let home = SUITE.with(DEBIAN);
+    let doctor = home.pyro(["doctor", "--json", "--engine", "firecracker"]).without(BINARY).run().expect(1);
+    assert!(!doctor.stderr.contains("phase=download"), "{}", doctor.stderr);
+    let report = doctor.json();
+    let expected = if has_kvm() { "was not fetched yet" } else { "/dev/kvm" };
+    assert!(report["runtime"]["detail"].as_str().unwrap().contains(expected), "{report:#}");
+}
+
+#[test]
 fn the_command_line_goes_before_the_environment() {
     let home = SUITE.with(DEBIAN);
     let ran = run(&home, &["--json", "--engine", EMULATION], &["true"]).env("PYRO_ENGINE", "auto");

@@ -190,7 +190,7 @@ impl Pyro {
     /// Installs and probes what `shape` needs. Fails closed: without a working guest the only other engine is the host
     /// itself, and only where the request allows it. A wrong signature or checksum never leads there.
     pub(crate) async fn prepare_start(&self, shape: &Shape) -> Result<Prepared, PyroError> {
-        let error = match self.prepare_guest(shape).await {
+        let error = match self.prepare_guest(shape, true).await {
             Ok(prepared) => return Ok(prepared),
             Err(error) => error,
         };
@@ -201,9 +201,10 @@ impl Pyro {
         Ok(Prepared { engine: Arc::new(HostCompat), guest: None, fallback: Some(chain(&error)) })
     }
 
-    async fn prepare_guest(&self, shape: &Shape) -> Result<Prepared, PyroError> {
+    /// Fails where a Firecracker is needed that would have to be fetched, unless it `may_fetch`.
+    pub(crate) async fn prepare_guest(&self, shape: &Shape, may_fetch: bool) -> Result<Prepared, PyroError> {
         let bundle = self.bundle().await?;
-        let engine = self.engine().await?;
+        let engine = self.engine(may_fetch).await?;
         let environment = self.environment(shape.environment).await?;
         let templates = engine.capabilities().snapshot && self.settings.templates != TemplatePolicy::Off;
         let key = templates
@@ -223,6 +224,11 @@ impl Prepared {
     /// What guests are booted from; `None` when commands run on the host.
     pub(crate) fn bundle(&self) -> Option<Arc<Bundle>> {
         Some(Arc::clone(&self.guest.as_ref()?.bundle))
+    }
+
+    /// Name of the engine.
+    pub(crate) fn engine(&self) -> &'static str {
+        self.engine.capabilities().engine
     }
 
     /// Digest of the environment's image; `None` when commands run on the host.

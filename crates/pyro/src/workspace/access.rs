@@ -202,6 +202,8 @@ impl Pyro {
                 if record.is_expired() && !overdue || !self.end_abandoned(&directory).await {
                     continue;
                 }
+            } else if !self.is_free(&directory).await {
+                continue;
             }
             if let Ok(lock) = self.lock(&record.id, Duration::ZERO).await {
                 changed |= self.settle(&record.id, lock).await.is_ok();
@@ -222,9 +224,16 @@ impl Pyro {
         let directory = directory.clone();
         let ended = blocking(move || {
             let Ok(_turn) = directory.lock(Duration::ZERO) else { return Ok(false) };
-            Ok(supervisor::kill(&directory).is_ok() && directory.wait_unused(GLANCE).is_ok())
+            Ok(supervisor::kill(&directory).is_ok() && directory.is_unused_within(GLANCE)?)
         });
         ended.await.unwrap_or(false)
+    }
+
+    /// Whether nobody uses a workspace that has no supervisor: its VMM may take a moment to end, for which nobody waits long.
+    async fn is_free(&self, directory: &WorkspaceDirectory) -> bool {
+        let directory = directory.clone();
+        let is_free = blocking(move || Ok(directory.is_unused_within(GLANCE)?));
+        is_free.await.unwrap_or(false)
     }
 
     /// Removes the files of what was never recorded: whoever made them was killed first.

@@ -280,8 +280,8 @@ impl Drop for Creation {
             return;
         }
         // The supervisor ends because nobody is at the other end of its socket any more.
-        let ended = self.directory.wait_unused(ABANDON_PATIENCE);
-        if ended.is_ok() && self.directory.remove().is_ok() {
+        let ended = self.directory.is_unused_within(ABANDON_PATIENCE);
+        if ended.is_ok_and(|ended| ended) && self.directory.remove().is_ok() {
             // Where it stays, the next call of any process finds that nobody is making it, and removes it.
             let _left = self.store.transact(|store| Record::delete(store, &self.workspace.id));
         }

@@ -142,7 +142,7 @@ impl WorkspaceDirectory {
 
     /// The right to start a VMM, which is to inherit this: it lasts until nobody has it any more.
     pub(crate) fn use_disk(&self, patience: Duration) -> Result<OwnedFd, FsError> {
-        let lock = FileLock::acquire(&self.in_use_file(), patience, &|| {})?;
+        let lock = FileLock::acquire_read_only(&self.in_use_file(), patience)?;
         lock.share().map_err(FsError::on("share the lock of", self.in_use_file()))
     }
 
@@ -151,10 +151,18 @@ impl WorkspaceDirectory {
         is_held(&self.alive_file())
     }
 
-    /// Waits until there is neither a supervisor nor a VMM, at most `patience` for each.
-    pub(crate) fn wait_unused(&self, patience: Duration) -> Result<(), FsError> {
-        FileLock::acquire(&self.alive_file(), patience, &|| {})?;
-        FileLock::acquire(&self.in_use_file(), patience, &|| {}).map(drop)
+    /// Whether there is neither a supervisor nor a VMM, for which this waits at most `patience` for each.
+    pub(crate) fn is_unused_within(&self, patience: Duration) -> Result<bool, FsError> {
+        for file in [self.alive_file(), self.in_use_file()] {
+            match FileLock::acquire(&file, patience, &|| {}) {
+                Ok(_free) => {}
+                Err(error) if error.source.kind() == io::ErrorKind::TimedOut => return Ok(false),
+                // Nobody uses what is not there.
+                Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(true),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
     }
 
     /// Removes everything, the locks at last.
@@ -204,9 +212,9 @@ mod tests {
         let inherited = directory.use_disk(Duration::ZERO).unwrap();
         drop(lock);
         assert!(!directory.is_supervised());
-        assert!(directory.wait_unused(Duration::ZERO).is_err(), "the VMM lives on");
+        assert!(!directory.is_unused_within(Duration::ZERO).unwrap(), "the VMM lives on");
         drop(inherited);
-        directory.wait_unused(Duration::ZERO).unwrap();
+        assert!(directory.is_unused_within(Duration::ZERO).unwrap());
         directory.remove().unwrap();
         assert!(!directory.path().exists());
     }

@@ -8,11 +8,13 @@ mod release;
 use std::fmt;
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use pyro_protocol::error::{Diagnostic, ErrorKind};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 
 use crate::child;
@@ -20,7 +22,8 @@ use crate::debian::FetchError;
 use crate::debian::download::Patience;
 use crate::digest::{Hasher, Sha256Digest};
 use crate::env_vars::{EnvVars, Lookup};
-use crate::fs::{FsError, Stamp};
+use crate::fs::{FsError, Stamp, create_dir_all};
+use crate::lock::FileLock;
 use crate::paths::Dirs;
 use crate::progress::Progress;
 use release::{PINNED, fetch};
@@ -36,6 +39,9 @@ const OVERRIDES_VSOCK: Version = Version(1, 16, 1);
 const VERSION_DEADLINE: Duration = Duration::from_secs(5);
 const VERSION_POLL: Duration = Duration::from_millis(1);
 const MAX_SAID_BYTES: u64 = 4096;
+
+/// How long another process may take to fetch it.
+const FETCH_PATIENCE: Duration = Duration::from_mins(5);
 
 /// A version of Firecracker: major, minor, patch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,6 +93,9 @@ pub enum FirecrackerError {
         /// Its version.
         found: Version,
     },
+    /// The pinned release is not there, and nobody is to fetch it now.
+    #[error("Firecracker {} was not fetched yet", PINNED.version)]
+    Missing,
     /// The pinned release cannot be fetched.
     #[error("cannot fetch Firecracker {}", PINNED.version)]
     Fetch(#[source] FetchError),
@@ -95,6 +104,12 @@ pub enum FirecrackerError {
     Archive {
         /// In what way.
         what: String,
+    },
+    /// Its path is not text, which other processes are told it in.
+    #[error("{} holds a path that is not UTF-8: {}", EnvVars::PYRO_FIRECRACKER_BIN, path.display())]
+    NotText {
+        /// The path.
+        path: PathBuf,
     },
     /// A file of the cache.
     #[error(transparent)]
@@ -106,7 +121,9 @@ impl Diagnostic for FirecrackerError {
         match self {
             Self::Run { source, .. } => pyro_protocol::error::kind_of_io(source),
             Self::NoVersion { .. } | Self::TooOld { .. } => ErrorKind::Unsupported,
+            Self::Missing => ErrorKind::NotFound,
             Self::Fetch(source) => source.kind(),
+            Self::NotText { .. } => ErrorKind::InvalidInput,
             Self::Archive { .. } => ErrorKind::Integrity,
             Self::Files(source) => source.kind(),
         }
@@ -119,9 +136,11 @@ impl Diagnostic for FirecrackerError {
                 "name another program by {variable}, or leave the variable out, so that Firecracker {} is fetched",
                 PINNED.version
             )),
+            Self::Missing => Some("`pyro prepare` fetches it".to_owned()),
             Self::Fetch(_) => Some(format!(
-                "put the program of the release on this host and name it by {variable}; without it guests run on QEMU"
+                "put the program of the release on this host and name it by {variable}, or choose QEMU by --engine"
             )),
+            Self::NotText { .. } => Some("name it by a link whose path is text".to_owned()),
             Self::Archive { .. } => {
                 Some("something between here and the release changes what is fetched".to_owned())
             }
@@ -142,12 +161,14 @@ pub enum FirecrackerSource {
 }
 
 impl FirecrackerSource {
-    /// What the environment's `PYRO_FIRECRACKER_BIN` says, for processes in whatever directory.
-    pub fn resolve(lookup: Lookup<'_>) -> Self {
+    /// What the environment's `PYRO_FIRECRACKER_BIN` says, for processes in whatever directory. Fails with
+    /// [`FirecrackerError::NotText`].
+    pub fn resolve(lookup: Lookup<'_>) -> Result<Self, FirecrackerError> {
         let Some(path) = lookup(EnvVars::PYRO_FIRECRACKER_BIN).map(PathBuf::from) else {
-            return Self::Pinned;
+            return Ok(Self::Pinned);
         };
-        Self::Named(std::path::absolute(&path).unwrap_or(path))
+        let path = std::path::absolute(&path).unwrap_or(path);
+        if path.to_str().is_some() { Ok(Self::Named(path)) } else { Err(FirecrackerError::NotText { path }) }
     }
 
     /// The program, where nothing has to be fetched for it.
@@ -158,12 +179,28 @@ impl FirecrackerSource {
         }
     }
 
+    /// Whether there is such a file; nothing is run.
+    pub fn is_there(&self, dirs: &Dirs) -> bool {
+        match self {
+            Self::Named(path) => path.is_file(),
+            Self::Pinned => place(dirs, PINNED.version).is_file(),
+        }
+    }
+
     /// The program. The pinned release is fetched where it is missing.
     pub fn get(&self, dirs: &Dirs, progress: &dyn Progress) -> Result<Firecracker, FirecrackerError> {
         if let Some(at_hand) = self.at_hand(dirs)? {
             return Ok(at_hand);
         }
         let target = place(dirs, PINNED.version);
+        let directory = dirs.cache().join("firecracker");
+        create_dir_all(&directory)?;
+        let told = || progress.phase("wait for=\"another process that fetches Firecracker\"");
+        let _turn = FileLock::acquire(&directory.join("lock"), FETCH_PATIENCE, &told)?;
+        // Whoever had the turn before may have done it.
+        if let Some(at_hand) = self.at_hand(dirs)? {
+            return Ok(at_hand);
+        }
         fetch(&PINNED, &target, &Patience { attempts: 1, ..Patience::default() }, progress)?;
         Firecracker::at(&target)
     }
@@ -241,7 +278,7 @@ fn said_of_version(program: &Path) -> io::Result<String> {
     let mut command = Command::new(program);
     command.arg("--version").env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped());
     child::attach(&mut command);
-    command.stderr(Stdio::null());
+    command.stderr(Stdio::null()).process_group(0);
     let begun = Instant::now();
     let mut child = loop {
         match command.spawn() {
@@ -255,26 +292,42 @@ fn said_of_version(program: &Path) -> io::Result<String> {
             spawned => break spawned?,
         }
     };
-    // What it says fits into the pipe: nobody has to read meanwhile.
-    while child.try_wait()?.is_none() {
+    let listened = listen(&mut child, begun);
+    // Whatever it has started is of its group, and goes with it.
+    let _ended = kill_process_group(Pid::from_child(&child), Signal::KILL);
+    child.wait()?;
+    Ok(String::from_utf8_lossy(&listened?).into_owned())
+}
+
+/// What `child` prints until it ends, or has said more than anybody wants to hear.
+fn listen(child: &mut Child, begun: Instant) -> io::Result<Vec<u8>> {
+    let mut said = Vec::new();
+    let Some(mut stdout) = child.stdout.take() else { return Ok(said) };
+    rustix::io::ioctl_fionbio(&stdout, true)?;
+    loop {
+        // Before it is read, so that all that it has said is.
+        let has_ended = child.try_wait()?.is_some();
+        let room = MAX_SAID_BYTES.saturating_sub(said.len() as u64);
+        match stdout.by_ref().take(room).read_to_end(&mut said) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            read => return read.map(|_| said),
+        }
+        if has_ended {
+            return Ok(said);
+        }
         if begun.elapsed() > VERSION_DEADLINE {
-            child.kill()?;
-            child.wait()?;
             return Err(io::ErrorKind::TimedOut.into());
         }
         std::thread::sleep(VERSION_POLL);
     }
-    let mut said = Vec::new();
-    if let Some(stdout) = child.stdout.take() {
-        stdout.take(MAX_SAID_BYTES).read_to_end(&mut said)?;
-    }
-    Ok(String::from_utf8_lossy(&said).into_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fs::write_program;
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
     use std::os::unix::fs::PermissionsExt;
 
     fn script(path: &Path, says: &str) {
@@ -283,11 +336,27 @@ mod tests {
 
     #[test]
     fn a_program_is_named_for_every_directory() {
-        assert_eq!(FirecrackerSource::resolve(&|_| None), FirecrackerSource::Pinned);
-        let named = FirecrackerSource::resolve(&|_| Some("bin/firecracker".into()));
+        assert_eq!(FirecrackerSource::resolve(&|_| None).unwrap(), FirecrackerSource::Pinned);
+        let named = FirecrackerSource::resolve(&|_| Some("bin/firecracker".into())).unwrap();
         let here = std::env::current_dir().unwrap();
         assert_eq!(named, FirecrackerSource::Named(here.join("bin/firecracker")));
         assert_ne!(named.mark(), FirecrackerSource::Pinned.mark());
+        let not_text = OsString::from_vec(b"bin/\xff".to_vec());
+        let refused = FirecrackerSource::resolve(&|_| Some(not_text.clone())).unwrap_err();
+        assert!(matches!(refused, FirecrackerError::NotText { .. }), "{refused}");
+    }
+
+    #[test]
+    fn a_program_that_says_too_much_or_leaves_others_behind_holds_nobody_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("firecracker");
+        let begun = Instant::now();
+        for rest in ["sleep 60 &", "yes"] {
+            let text = format!("#!/bin/sh\necho Firecracker v1.16.1\n{rest}\n");
+            write_program(&path, text.as_bytes()).unwrap();
+            assert_eq!(Firecracker::at(&path).unwrap().version(), Version(1, 16, 1), "{rest}");
+        }
+        assert!(begun.elapsed() < VERSION_DEADLINE, "{:?}", begun.elapsed());
     }
 
     #[test]

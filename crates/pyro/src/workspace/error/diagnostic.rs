@@ -21,6 +21,7 @@ impl Diagnostic for WorkspaceError {
             | Self::ShellEnded { .. }
             | Self::ServiceFailed { .. }
             | Self::Busy { .. }
+            | Self::Lingering { .. }
             | Self::Interrupted { .. }
             | Self::PublishingNotAllowed { .. }
             | Self::EnvironmentChanged { .. } => ErrorKind::WrongState,
@@ -70,6 +71,11 @@ impl Diagnostic for WorkspaceError {
                 format!("stop it with `pyro workspace stop {id}`")
             }
             Self::WrongState { .. } | Self::Busy { .. } => "try again in a moment".to_owned(),
+            Self::Lingering { .. } => {
+                "its disk is in use for as long as that takes: a frozen control group or a disk that does not answer may hold it; \
+                 try again once that has passed"
+                    .to_owned()
+            }
             Self::Interrupted { id } => format!("look at it with `pyro workspace status {id}`"),
             Self::NeedsGuest { .. } => {
                 "create a workspace where `pyro doctor` says that guests run".to_owned()

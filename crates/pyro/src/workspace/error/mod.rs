@@ -9,6 +9,7 @@ use super::shells::ShellId;
 use pyro_patch::{ApplyError, PatchError};
 use pyro_protocol::error::ErrorKind;
 use pyro_tree::TreeError;
+use std::path::PathBuf;
 
 /// Every failure that is about workspaces alone.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +49,12 @@ pub enum WorkspaceError {
     Busy {
         /// The workspace.
         id: WorkspaceId,
+    },
+    /// The VMM of a workspace was killed and has not ended.
+    #[error("the VMM of the workspace in {} was killed and has not ended", path.display())]
+    Lingering {
+        /// The workspace's directory.
+        path: PathBuf,
     },
     /// The workspace was reset, stopped or deleted while something was done in it.
     #[error("the workspace `{id}` was reset, stopped or deleted during the operation")]

@@ -108,18 +108,23 @@ pub(crate) async fn stop(directory: &WorkspaceDirectory) -> Result<bool, PyroErr
 
 /// Ends the supervisor, if there is one, and its guest; returns when both are gone.
 pub(crate) async fn end(directory: &WorkspaceDirectory) -> Result<(), PyroError> {
-    if directory.is_supervised() {
+    let supervised = directory.is_supervised();
+    if supervised {
         // One that does not listen is killed.
         let _ended = control::<ControlAnswer>(directory, Control::End, END_PATIENCE).await;
     }
     let directory = directory.clone();
     blocking(move || {
-        match directory.wait_unused(END_PATIENCE) {
-            Err(error) if error.source.kind() != io::ErrorKind::NotFound => {}
-            _free => return Ok(()),
+        if directory.is_unused_within(END_PATIENCE)? {
+            return Ok(());
         }
-        kill(&directory).map_err(|source| WorkspaceError::Supervisor { action: "killed", source })?;
-        Ok(directory.wait_unused(END_PATIENCE)?)
+        if supervised {
+            kill(&directory).map_err(|source| WorkspaceError::Supervisor { action: "killed", source })?;
+            if directory.is_unused_within(END_PATIENCE)? {
+                return Ok(());
+            }
+        }
+        Err(WorkspaceError::Lingering { path: directory.path().to_owned() }.into())
     })
     .await
 }

@@ -6,7 +6,7 @@ use super::publish::Publisher;
 use super::relay::{listen, relay};
 use super::{Control, ControlAnswer, Order, Report};
 use crate::boxed;
-use crate::engine::blocking;
+use crate::engine::{blocking, on_thread};
 use crate::network::{EVENT_QUEUE, NetEvent, NetworkPlan};
 use crate::store::{Record, Started, WorkspaceState};
 use crate::vm::{MachinePlan, Running, Shape};
@@ -17,8 +17,9 @@ use pyro_protocol::error::{Diagnostic, chain};
 use pyro_runtime::Silent;
 use pyro_runtime::fs::{FsError, create_dir_all, remove_all, set_mode};
 use pyro_runtime::lock::FileLock;
-use pyro_vmm::{Guest, VmmError};
+use pyro_vmm::{ExitReport, Guest, VmmError};
 use serde::Serialize;
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdStream;
@@ -201,7 +202,8 @@ impl Supervisor {
                     return Ok(());
                 }
                 exit = ended(self.running.as_ref()) => {
-                    if !self.note_end(Some(&exit)).await? {
+                    let reason = self.explain_end(exit).await;
+                    if !self.note_end(Some(&reason)).await? {
                         return Ok(());
                     }
                 }
@@ -232,6 +234,22 @@ impl Supervisor {
         }
         if running.capabilities.isolated {
             self.pyro.record_proof().await;
+        }
+    }
+
+    /// Why the guest is gone. What its console said last is kept in the log, without secrets.
+    async fn explain_end(&self, (exit, console): (ExitReport, String)) -> String {
+        let reason = format!("its guest ended unexpectedly, with {}", exit.status);
+        let Ok(redaction) = self.pyro.redaction(&self.record).await else { return reason };
+        let (path, console) = (self.directory.log(), redaction.bytes(console.into()));
+        if console.is_empty() {
+            return reason;
+        }
+        let log = path.clone();
+        let keep = move || File::options().create(true).append(true).open(log)?.write_all(&console);
+        match on_thread(keep).await {
+            Ok(()) => format!("{reason}; the end of its console is in {}", path.display()),
+            Err(_) => reason,
         }
     }
 
@@ -373,15 +391,10 @@ fn pyro(Order { dirs, templates, engine, firecracker, .. }: Order) -> Pyro {
     Pyro::new(Settings { dirs, progress, source, templates, engine, firecracker, program })
 }
 
-/// Why the machine ended, once it has; never, where there is none.
-async fn ended(running: Option<&Running>) -> String {
-    match running {
-        Some(running) => {
-            let exit = running.machine.wait().await;
-            format!("its guest ended unexpectedly, with {}", exit.status)
-        }
-        None => std::future::pending().await,
-    }
+/// How the machine ended, once it has, and what its console said last; never, where there is none.
+async fn ended(running: Option<&Running>) -> (ExitReport, String) {
+    let Some(running) = running else { return std::future::pending().await };
+    (running.machine.wait().await, running.machine.console_tail())
 }
 
 fn started(running: &Running) -> Started {
@@ -424,7 +437,7 @@ impl Pyro {
         })
         .await?;
         let disk = is_guest.then(|| directory.disk());
-        // There is a supervisor until the last one who writes to the disk is gone.
+        // The disk is in use until the last one who writes to it is gone.
         let lock = Some(lock);
         let seed = (is_guest && origin.seed.mode != SeedMode::Empty).then(|| directory.seed());
         let rules = origin.network();
