@@ -23,7 +23,7 @@ pub enum EngineChoice {
     /// The best that a probe has seen to boot a guest here: Firecracker, else QEMU on KVM, else QEMU in software emulation.
     #[default]
     Auto,
-    /// This one, which nobody probes: a guest that does not come up there comes up nowhere.
+    /// This one, which `doctor` alone tries: a guest that does not come up there comes up nowhere.
     Named(EngineKind),
 }
 

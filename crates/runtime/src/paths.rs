@@ -52,9 +52,8 @@ impl Diagnostic for PathsError {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Relative { variable, .. } | Self::Climbs { variable, .. } => {
-                format!("Set {variable} to an absolute path without `..`, or unset it.")
-            }
+            Self::Relative { variable, .. } => format!("Set {variable} to an absolute path, or unset it."),
+            Self::Climbs { variable, .. } => format!("Set {variable} to a path without `..`, or unset it."),
             Self::LoaderSyntax { .. } | Self::NoHome => {
                 format!("Set {} to a directory you can write to.", EnvVars::PYRO_HOME)
             }
@@ -247,6 +246,11 @@ mod tests {
         assert!(matches!(resolve(&[]), Err(PathsError::NoHome)));
         let error = resolve(&[("PYRO_HOME", "relative/home")]).unwrap_err();
         assert!(matches!(error, PathsError::Relative { variable: "PYRO_HOME", .. }));
+        for variable in ["PYRO_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"] {
+            let error = resolve(&[("HOME", "/h"), (variable, "/a/../b")]).unwrap_err();
+            assert!(error.to_string().contains(variable), "{error}");
+            assert!(matches!(error, PathsError::Climbs { .. }));
+        }
         assert!(error.hint().unwrap().contains("PYRO_HOME"));
         for home in ["/a:b", "/a;b", "/a$LIB"] {
             assert!(
