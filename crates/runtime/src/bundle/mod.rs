@@ -15,7 +15,7 @@ mod build;
 mod contents;
 mod cpio;
 mod derived;
-mod elf;
+pub(crate) mod elf;
 mod error;
 mod initramfs;
 mod manifest;

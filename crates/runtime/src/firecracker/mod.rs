@@ -4,20 +4,17 @@
 //! its version, under its final name only once its sha256 was right.
 
 mod release;
+mod version;
 
-use std::fmt;
 use std::fs;
 use std::io::{self, Read};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pyro_protocol::error::{Diagnostic, ErrorKind};
-use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 
-use crate::child;
+use crate::bundle::elf::needs_loader;
 use crate::debian::FetchError;
 use crate::debian::download::Patience;
 use crate::digest::{Hasher, Sha256Digest};
@@ -27,6 +24,8 @@ use crate::lock::FileLock;
 use crate::paths::Dirs;
 use crate::progress::Progress;
 use release::{PINNED, fetch};
+pub use version::Version;
+use version::said_of_version;
 
 /// The oldest version that boots the bundle's kernel through its PVH entry point and describes its devices by ACPI.
 const OLDEST: Version = Version(1, 12, 0);
@@ -35,35 +34,8 @@ const RESTORES_VSOCK_DEAD: Version = Version(1, 16, 0);
 /// The first whose restores take a path for the virtio socket, and work.
 const OVERRIDES_VSOCK: Version = Version(1, 16, 1);
 
-/// How long a program may take to say its version.
-const VERSION_DEADLINE: Duration = Duration::from_secs(5);
-const VERSION_POLL: Duration = Duration::from_millis(1);
-const MAX_SAID_BYTES: u64 = 4096;
-
 /// How long another process may take to fetch it.
 const FETCH_PATIENCE: Duration = Duration::from_mins(5);
-
-/// A version of Firecracker: major, minor, patch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version(u32, u32, u32);
-
-impl Version {
-    /// From what `firecracker --version` prints first, as "Firecracker v1.16.1". A suffix, as of a development version, counts
-    /// for nothing.
-    fn parse(said: &str) -> Option<Self> {
-        let numbers = said.lines().next()?.trim().strip_prefix("Firecracker v")?;
-        let numbers = numbers.split(['-', '+']).next()?;
-        let mut parts = numbers.split('.').map(|part| part.parse().ok());
-        let version = Self(parts.next()??, parts.next()??, parts.next()??);
-        parts.next().is_none().then_some(version)
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.0, self.1, self.2)
-    }
-}
 
 /// Why there is no usable Firecracker.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +65,12 @@ pub enum FirecrackerError {
         /// Its version.
         found: Version,
     },
+    /// It needs other files to run, which the jail of a VMM does not have.
+    #[error("{} is linked dynamically, and there are no libraries in the jail that it runs in", path.display())]
+    Dynamic {
+        /// The program.
+        path: PathBuf,
+    },
     /// The pinned release is not there, and nobody is to fetch it now.
     #[error("Firecracker {} was not fetched yet", PINNED.version)]
     Missing,
@@ -120,7 +98,7 @@ impl Diagnostic for FirecrackerError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Run { source, .. } => pyro_protocol::error::kind_of_io(source),
-            Self::NoVersion { .. } | Self::TooOld { .. } => ErrorKind::Unsupported,
+            Self::NoVersion { .. } | Self::TooOld { .. } | Self::Dynamic { .. } => ErrorKind::Unsupported,
             Self::Missing => ErrorKind::NotFound,
             Self::Fetch(source) => source.kind(),
             Self::NotText { .. } => ErrorKind::InvalidInput,
@@ -132,6 +110,9 @@ impl Diagnostic for FirecrackerError {
     fn hint(&self) -> Option<String> {
         let variable = EnvVars::PYRO_FIRECRACKER_BIN;
         match self {
+            Self::Dynamic { .. } => {
+                Some("name one that is linked statically, as the official releases are".to_owned())
+            }
             Self::Run { .. } | Self::NoVersion { .. } | Self::TooOld { .. } => Some(format!(
                 "name another program by {variable}, or leave the variable out, so that Firecracker {} is fetched",
                 PINNED.version
@@ -226,7 +207,7 @@ pub struct Firecracker {
 }
 
 impl Firecracker {
-    /// The program at `path`. Fails when it cannot be run, is something else, or is too old.
+    /// The program at `path`. Fails when it cannot be run, is something else, is too old, or is linked dynamically.
     pub fn at(path: &Path) -> Result<Self, FirecrackerError> {
         let failed = |source| FirecrackerError::Run { path: path.to_owned(), source };
         let path = fs::canonicalize(path).map_err(failed)?;
@@ -236,6 +217,9 @@ impl Firecracker {
         };
         if version < OLDEST {
             return Err(FirecrackerError::TooOld { path, found: version });
+        }
+        if is_dynamic(&path).map_err(failed)? {
+            return Err(FirecrackerError::Dynamic { path });
         }
         let stamp = Stamp::of(&fs::metadata(&path).map_err(failed)?);
         let mut hasher = Hasher::default();
@@ -269,57 +253,15 @@ impl Firecracker {
     }
 }
 
+fn is_dynamic(program: &Path) -> io::Result<bool> {
+    const BEGINNING: u64 = 4096;
+    let mut beginning = Vec::new();
+    fs::File::open(program)?.take(BEGINNING).read_to_end(&mut beginning)?;
+    Ok(needs_loader(&beginning))
+}
+
 fn place(dirs: &Dirs, version: Version) -> PathBuf {
     dirs.cache().join("firecracker").join(version.to_string()).join("firecracker")
-}
-
-/// What `PROGRAM --version` prints.
-fn said_of_version(program: &Path) -> io::Result<String> {
-    let mut command = Command::new(program);
-    command.arg("--version").env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped());
-    child::attach(&mut command);
-    command.stderr(Stdio::null()).process_group(0);
-    let begun = Instant::now();
-    let mut child = loop {
-        match command.spawn() {
-            // A child that was forked while the program was being written has it open until it executes its own.
-            Err(error)
-                if error.kind() == io::ErrorKind::ExecutableFileBusy
-                    && begun.elapsed() < VERSION_DEADLINE =>
-            {
-                std::thread::sleep(VERSION_POLL);
-            }
-            spawned => break spawned?,
-        }
-    };
-    let listened = listen(&mut child, begun);
-    // Whatever it has started is of its group, and goes with it.
-    let _ended = kill_process_group(Pid::from_child(&child), Signal::KILL);
-    child.wait()?;
-    Ok(String::from_utf8_lossy(&listened?).into_owned())
-}
-
-/// What `child` prints until it ends, or has said more than anybody wants to hear.
-fn listen(child: &mut Child, begun: Instant) -> io::Result<Vec<u8>> {
-    let mut said = Vec::new();
-    let Some(mut stdout) = child.stdout.take() else { return Ok(said) };
-    rustix::io::ioctl_fionbio(&stdout, true)?;
-    loop {
-        // Before it is read, so that all that it has said is.
-        let has_ended = child.try_wait()?.is_some();
-        let room = MAX_SAID_BYTES.saturating_sub(said.len() as u64);
-        match stdout.by_ref().take(room).read_to_end(&mut said) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            read => return read.map(|_| said),
-        }
-        if has_ended {
-            return Ok(said);
-        }
-        if begun.elapsed() > VERSION_DEADLINE {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        std::thread::sleep(VERSION_POLL);
-    }
 }
 
 #[cfg(test)]
@@ -347,38 +289,6 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_says_too_much_or_leaves_others_behind_holds_nobody_up() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("firecracker");
-        let begun = Instant::now();
-        for rest in ["sleep 60 &", "yes"] {
-            let text = format!("#!/bin/sh\necho Firecracker v1.16.1\n{rest}\n");
-            write_program(&path, text.as_bytes()).unwrap();
-            assert_eq!(Firecracker::at(&path).unwrap().version(), Version(1, 16, 1), "{rest}");
-        }
-        assert!(begun.elapsed() < VERSION_DEADLINE, "{:?}", begun.elapsed());
-    }
-
-    #[test]
-    fn versions_are_read_from_what_a_program_says() {
-        let cases = [
-            (
-                "Firecracker v1.16.1\n\nSupported snapshot data format versions: v10.0.0\n",
-                Some(Version(1, 16, 1)),
-            ),
-            ("Firecracker v1.17.0-dev\n", Some(Version(1, 17, 0))),
-            ("Firecracker v1.16\n", None),
-            ("Firecracker v1.16.1.2\n", None),
-            ("QEMU emulator version 10.0\n", None),
-            ("", None),
-        ];
-        for (said, expected) in cases {
-            assert_eq!(Version::parse(said), expected, "{said}");
-        }
-        assert!(Version(1, 9, 9) < OLDEST && Version(2, 0, 0) > OLDEST);
-    }
-
-    #[test]
     fn a_program_that_is_no_use_is_named_with_the_reason() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("firecracker");
@@ -392,6 +302,15 @@ mod tests {
         assert!(refused().to_string().contains("no such thing"));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(refused(), FirecrackerError::Run { .. }));
+    }
+
+    #[test]
+    fn a_program_that_needs_libraries_is_told_from_one_that_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("firecracker");
+        assert!(is_dynamic(&std::env::current_exe().unwrap()).unwrap());
+        write_program(&path, crate::AGENT).unwrap();
+        assert!(!is_dynamic(&path).unwrap());
     }
 
     #[test]
