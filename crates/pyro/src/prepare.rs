@@ -21,7 +21,7 @@ use std::time::Instant;
 pub struct PrepareRequest {
     /// Name of the environment.
     pub environment: String,
-    /// Make the template and the proof anew, whatever is on record.
+    /// Probe the host, and make the template and the proof, anew, whatever is on record.
     pub force: bool,
     /// Prove that guests reach a network, too.
     pub network: bool,
@@ -59,9 +59,9 @@ pub struct Preparation {
 pub struct TemplateInfo {
     /// When it was made.
     pub created_at: Timestamp,
-    /// Bytes on disk of the guest's memory: what was touched of it.
+    /// Bytes on disk of both of its memories: what was touched of them.
     pub ram_disk_bytes: u64,
-    /// Bytes of CPUs and devices.
+    /// Bytes of CPUs and devices, likewise.
     pub state_bytes: u64,
 }
 

@@ -1,6 +1,6 @@
 //! A workspace of a test.
 
-use crate::{Home, Process, Pyro, Run, Value};
+use crate::{GONE_DEADLINE, Home, Process, Pyro, Run, Value, poll_until};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
 
@@ -103,6 +103,15 @@ impl<'home> Workspace<'home> {
     pub fn is_in_use(&self) -> bool {
         let lock = File::open(self.home.workspace_directory(&self.id).join("in-use"));
         lock.is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared).is_err())
+    }
+
+    /// Takes that lock, once its VMM is gone, and so stands for one that does not end.
+    pub fn use_disk(&self) -> File {
+        let lock =
+            File::open(self.home.workspace_directory(&self.id).join("in-use")).expect("it was started");
+        let taken = || flock(&lock, FlockOperation::NonBlockingLockExclusive).ok();
+        assert!(poll_until(GONE_DEADLINE, taken).is_some(), "its VMM does not end");
+        lock
     }
 
     /// The VMM of its guest, if it lives: the child of its supervisor.

@@ -1,8 +1,9 @@
 //! A control group of each VMM's own, where there is a cgroup v2 hierarchy that pyro may write to.
 //!
 //! It is made beside pyro's own group, since a group with processes may have none with controllers below it; in the root
-//! group, which is exempt, below it. Where somebody has set limits for pyro's own group, a VMM stays in it. So it takes root, or a user whose part of the hierarchy is delegated. It is removed when
-//! the VMM has ended; what a killed pyro left is removed at the next start, as far as nothing runs in it.
+//! group, which is exempt, below it. So it takes root, or a user whose part of the hierarchy is delegated. It is removed when
+//! the VMM has ended; what a killed pyro left is removed at the next start, as far as nothing runs in it. Where somebody has set
+//! limits for pyro's own group, a VMM stays in that.
 
 use rustix::fs::{Mode, OFlags};
 use std::fs;

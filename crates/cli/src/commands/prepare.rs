@@ -17,7 +17,7 @@ pub struct Arguments {
     /// Prove that guests reach a network, too
     #[arg(long)]
     network: bool,
-    /// Make the template and the proof anew, whatever is on record
+    /// Probe the host, and make the template and the proof, anew, whatever is on record
     #[arg(long)]
     force: bool,
     /// Print one JSON document

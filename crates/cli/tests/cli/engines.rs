@@ -64,6 +64,18 @@ fn what_was_proven_on_one_engine_is_not_proven_on_another() {
 }
 
 #[test]
+fn prepare_by_force_probes_whatever_is_on_record() {
+    let home = SUITE.with(DEBIAN);
+    let prepare = |flags: &[&str]| {
+        let prepare = home.pyro(["prepare", "--engine", "auto"]).args(flags);
+        prepare.env("PYRO_TEMPLATES", "off").run().expect(0).stderr
+    };
+    prepare(&[]);
+    assert!(!prepare(&[]).contains("phase=probe"));
+    assert!(prepare(&["--force"]).contains("phase=probe"));
+}
+
+#[test]
 fn doctor_fetches_nothing() {
     let home = SUITE.with(DEBIAN);
     let doctor = home.pyro(["doctor", "--json", "--engine", "firecracker"]).without(BINARY).run().expect(1);

@@ -188,6 +188,25 @@ fn a_supervisor_that_is_stuck_holds_up_nobody_either() {
     assert_eq!(stuck.sh("echo fine"), "fine\n");
 }
 
+#[test]
+fn a_vmm_that_does_not_end_holds_up_nobody_and_is_named() {
+    let home = SUITE.with(DEBIAN);
+    let (stuck, other) = (home.workspace(), home.workspace());
+    stuck.supervisor().unwrap().end();
+    let lingering = stuck.use_disk();
+    assert_eq!(home.pyro(["workspace", "list", "--json"]).run().expect(0).within(2).json()["count"], 2);
+    assert_eq!(other.exec(&[], "echo fine").run().expect(0).within(5).text(), "fine\n");
+    for command in ["status", "delete"] {
+        let error = stuck.refused(command, &[], (1, "wrong_state"));
+        assert!(error["message"].as_str().unwrap().contains("has not ended"), "{error}");
+        assert!(error["hint"].as_str().unwrap().contains("try again"), "{error}");
+    }
+    drop(lingering);
+    assert_eq!(stuck.status()["state"], "stopped");
+    stuck.json("start", &[]);
+    assert_eq!(stuck.sh("echo fine"), "fine\n");
+}
+
 #[track_caller]
 fn expect_soon(mut is_so: impl FnMut() -> bool) {
     assert!(poll_until(Duration::from_secs(10), || is_so().then_some(())).is_some(), "it never came to be");
