@@ -63,7 +63,7 @@ pub struct Agent {
     pub frozen: Arc<AtomicBool>,
     /// What is ready for Configure, from Stage on.
     pub staged: RefCell<Option<Staged>>,
-    /// The stay in a root before there is a real one, from Stage to Seal.
+    /// The stay in a root before there is a real one, from Stage to Seal, or to Configure where that makes it the real one.
     pub rehearsal: RefCell<Option<Rehearsal>>,
     life: Cell<Life>,
     power_off: watch::Sender<Option<Duration>>,

@@ -33,15 +33,16 @@ pub async fn end_processes(agent: &Agent, grace: Duration) {
     }
 }
 
-/// KILL to every process, again for those that were just being started or whose parent has just ended.
-pub async fn kill_processes(agent: &Agent) {
+/// KILL to every process, again for those that were just being started or whose parent has just ended. Tells whether all are gone.
+pub async fn kill_processes(agent: &Agent) -> bool {
     let deadline = Instant::now() + KILLED_DEADLINE;
     while Instant::now() < deadline {
         signal_all(agent, Signal::KILL);
         if all_ended(agent, POLL).await {
-            return;
+            return true;
         }
     }
+    false
 }
 
 /// Flushes and ends the machine: the VMM does not reboot it.

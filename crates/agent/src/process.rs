@@ -33,7 +33,7 @@ pub fn run(channel_fd: RawFd, mode: Mode) -> io::Result<()> {
         };
         match ended {
             Ok(Ended::PowerOff { grace }) => power::end_processes(&agent, grace).await,
-            _ => power::kill_processes(&agent).await,
+            _ => drop(power::kill_processes(&agent).await),
         }
         ended.map(|_| ())
     })

@@ -145,8 +145,8 @@ async fn perform(agent: &Rc<Agent>, call: &Call, request: Result<Request, Fail>)
             configure::stage(agent, &request)?;
             reply::Reply::Done(Done {})
         }
-        Requested::Seal(_) => {
-            configure::seal(agent).await?;
+        Requested::Seal(request) => {
+            configure::seal(agent, &request).await?;
             reply::Reply::Done(Done {})
         }
         Requested::SetClock(request) => {

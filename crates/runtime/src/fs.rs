@@ -210,6 +210,34 @@ pub fn digest_of_data(file: &File) -> io::Result<Sha256Digest> {
     Ok(hasher.finish())
 }
 
+/// Whether two files have the same bytes, wherever their holes are. A file that takes up 16 MiB more of the disk than the other
+/// counts as different without a look: these may be zeros, but they would all have to be read.
+pub fn same_content(one: &File, other: &File) -> io::Result<bool> {
+    const MOST_MORE: u64 = 16 << 20;
+    let (of_one, of_other) = (one.metadata()?, other.metadata()?);
+    let more = (of_one.blocks() * 512).abs_diff(of_other.blocks() * 512);
+    let may_be = of_one.len() == of_other.len() && more <= MOST_MORE;
+    Ok(may_be && same_where_data(one, other)? && same_where_data(other, one)?)
+}
+
+/// Whether `other` has the same bytes where `one` has data.
+fn same_where_data(one: &File, other: &File) -> io::Result<bool> {
+    let (mut ours, mut theirs) = (vec![0; 1 << 18], vec![0; 1 << 18]);
+    for region in data_regions(one) {
+        let Range { start: mut at, end } = region?;
+        while at < end {
+            let want = usize::try_from(end - at).map_or(ours.len(), |left| left.min(ours.len()));
+            one.read_exact_at(&mut ours[..want], at)?;
+            other.read_exact_at(&mut theirs[..want], at)?;
+            if ours[..want] != theirs[..want] {
+                return Ok(false);
+            }
+            at += want as u64;
+        }
+    }
+    Ok(true)
+}
+
 fn copy_range(source: &File, target: &File, start: u64, end: u64) -> io::Result<()> {
     let (mut read_at, mut write_at) = (start, start);
     while read_at < end {
@@ -255,6 +283,30 @@ mod tests {
         assert!(copied.blocks() * 512 < 1 << 20, "{} blocks", copied.blocks());
         let error = copy_sparse(&from, &to).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn content_is_compared_wherever_holes_are() {
+        let file = |parts: &[(&[u8], u64)]| {
+            let file = tempfile::tempfile().unwrap();
+            file.set_len(64 << 20).unwrap();
+            for (bytes, at) in parts {
+                file.write_all_at(bytes, *at).unwrap();
+            }
+            file
+        };
+        let block = [9; 4096];
+        let one = file(&[(&block, 8192)]);
+        let same = |other: &File| (same_content(&one, other).unwrap(), same_content(other, &one).unwrap());
+        assert_eq!(same(&file(&[(&block, 8192), (&[0; 4096], 1 << 20)])), (true, true), "zeros and a hole");
+        assert_eq!(same(&file(&[(&block, 4096)])), (false, false));
+        assert_eq!(same(&file(&[(&block, 8192), (&block, 1 << 20)])), (false, false));
+        assert_eq!(same(&file(&[])), (false, false));
+        let (longer, fuller) =
+            (file(&[(&block, 8192)]), file(&[(&block, 8192), (&vec![0; 17 << 20], 1 << 20)]));
+        longer.set_len(65 << 20).unwrap();
+        assert_eq!(same(&longer), (false, false));
+        assert_eq!(same(&fuller), (false, false), "nobody reads that many zeros");
     }
 
     #[test]

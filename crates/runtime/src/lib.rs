@@ -23,6 +23,7 @@ pub mod lock;
 pub mod paths;
 pub mod probe;
 pub mod progress;
+pub mod sparse;
 
 pub use bundle::{Bundle, BundleError, MkfsTar, SEED_DISK_BYTES, Tails, Tool};
 pub use debian::{Archive, DebianError, FetchError, Fetcher, Package};

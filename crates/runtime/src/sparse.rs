@@ -1,6 +1,6 @@
-//! A guest's memory, written to a sparse file.
+//! Files that are sparse: of what a guest has had, the pages that hold something.
 
-use pyro_runtime::fs::{FsError, data_regions};
+use crate::fs::{FsError, data_regions};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -12,21 +12,22 @@ static ZEROES: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
 /// Read at a time.
 const PIECE_BYTES: usize = 256 * PAGE_BYTES;
 
-/// Writes the memory that is in `ram` to a new file at `path`.
-pub(crate) fn write(ram: &File, path: &Path) -> Result<(), FsError> {
+/// Writes what is in `from`, a guest's memory or disk, to a new file at `path`, with holes in the place of pages of zeros: however
+/// that is copied, it has the same holes. Fails when there is such a file.
+pub fn write(from: &File, path: &Path) -> Result<(), FsError> {
     let target = File::create_new(path).map_err(FsError::on("create", path))?;
-    copy_pages(ram, &target).map_err(FsError::on("write", path))
+    copy_pages(from, &target).map_err(FsError::on("write", path))
 }
 
 /// Copies the pages that hold something, and leaves holes elsewhere.
-fn copy_pages(ram: &File, target: &File) -> io::Result<()> {
-    target.set_len(ram.metadata()?.len())?;
+fn copy_pages(from: &File, target: &File) -> io::Result<()> {
+    target.set_len(from.metadata()?.len())?;
     let mut piece = vec![0; PIECE_BYTES];
-    for region in data_regions(ram) {
+    for region in data_regions(from) {
         let Range { start: mut at, end } = region?;
         while at < end {
             let want = usize::try_from(end - at).map_or(PIECE_BYTES, |left| left.min(PIECE_BYTES));
-            ram.read_exact_at(&mut piece[..want], at)?;
+            from.read_exact_at(&mut piece[..want], at)?;
             for run in runs(&piece[..want]) {
                 target.write_all_at(&piece[run.clone()], at + run.start as u64)?;
             }

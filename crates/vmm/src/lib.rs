@@ -19,7 +19,6 @@ pub mod firecracker;
 pub mod guest;
 pub mod host_compat;
 pub mod jail;
-mod memory;
 pub mod probe;
 mod process;
 pub mod qemu;

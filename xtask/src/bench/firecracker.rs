@@ -12,6 +12,8 @@ use super::series::{Collected, Series};
 use anyhow::{Context, Result, bail};
 use pyro::vm::{DEFAULT_MEM_MIB, DEFAULT_VCPU_COUNT};
 use pyro::{EnvVars, Pyro, StartKind};
+use pyro_protocol::parameter::VSOCK_CHANNEL;
+use pyro_protocol::{CHANNEL_VSOCK_PORT, WAITING_LINE, parameter, serial};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -23,14 +25,13 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-const WAITING_LINE: &str = "waiting for a host";
-const AGENT_PORT: u32 = 1024;
 const API: &str = "api.sock";
 const VSOCK: &str = "vsock.sock";
 /// The disks of a machine in their order, as pyro names them in a machine's directory.
-const DISKS: [&str; 4] = ["pyro-image", "pyro-modules", "pyro-seed", "pyro-scratch"];
+const DISKS: [&str; 4] = [serial::IMAGE, serial::MODULES, serial::SEED, serial::SCRATCH];
+/// What pyro tells the kernel on Firecracker.
 const COMMAND_LINE: &str = "console=ttyS0 quiet reboot=k panic=-1 8250.nr_uarts=1 random.trust_cpu=on lsm=landlock \
-     i8042.noaux i8042.nomux i8042.dumbkbd pyro.channel=vsock";
+     i8042.noaux i8042.nomux i8042.dumbkbd";
 const DEADLINE: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(1);
 
@@ -84,14 +85,16 @@ struct Parts {
     program: PathBuf,
     kernel: PathBuf,
     initramfs: PathBuf,
-    /// In the order of [`DISKS`].
+    /// What boots: in the order of [`DISKS`].
     disks: [PathBuf; 4],
     template: Template,
 }
 
+/// Of a guest with a joined root, as pyro's new machines have it.
 struct Template {
     state: PathBuf,
     ram: PathBuf,
+    disk: PathBuf,
 }
 
 /// A machine, and how long it took to come up.
@@ -118,32 +121,26 @@ impl Parts {
         let environment = pyro.inspect_environment(ENVIRONMENT).await?;
         let image = environment.path.context("the environment is installed")?;
         let templates = pyro.dirs().cache().join("templates");
-        let newest = |suffix: &str| -> Result<PathBuf> {
-            let files = fs::read_dir(&templates)?.flatten().map(|entry| entry.path());
-            let of_shape =
-                format!("{}-{DEFAULT_VCPU_COUNT}x{DEFAULT_MEM_MIB}-", ENVIRONMENT.replace(':', "-"));
-            let named = |path: &PathBuf| {
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                name.starts_with(&of_shape) && name.ends_with(suffix)
-            };
-            files
-                .filter(named)
-                .max_by_key(|path| path.metadata().and_then(|it| it.modified()).ok())
-                .context("no template")
+        let name = format!("{}-{DEFAULT_VCPU_COUNT}x{DEFAULT_MEM_MIB}", ENVIRONMENT.replace(':', "-"));
+        let manifest = fs::read(templates.join(name).with_extension("json")).context("no template")?;
+        let manifest: Value = serde_json::from_slice(&manifest)?;
+        let file = |kind: &str| -> Result<PathBuf> {
+            let name = manifest["files"][kind]["name"].as_str().context("a template of another form")?;
+            Ok(templates.join(name))
         };
         Ok(Self {
             program,
             kernel: bundle.kernel_elf(),
             initramfs: bundle.initramfs()?,
             disks: [image, bundle.modules_image(), bundle.no_seed()?, bundle.scratch_template()?],
-            template: Template { state: newest(".state")?, ram: newest(".ram")? },
+            template: Template { state: file("state")?, ram: file("ram")?, disk: file("disk")? },
         })
     }
 
-    /// The directory of a machine, with its disks in it.
-    fn directory(&self) -> Result<TempDir> {
+    /// The directory of a machine, with its disks in it: a copy of `scratch` is the writable one.
+    fn directory(&self, scratch: &Path) -> Result<TempDir> {
         let directory = tempfile::tempdir()?;
-        let [shared @ .., scratch] = &self.disks;
+        let [shared @ .., _] = &self.disks;
         let [names @ .., scratch_name] = DISKS;
         for (name, disk) in names.into_iter().zip(shared) {
             symlink(disk, directory.path().join(name))?;
@@ -158,7 +155,7 @@ impl Parts {
 
     /// From a configuration file to the agent's line on the console.
     fn boot(&self) -> Result<Machine> {
-        let directory = self.directory()?;
+        let directory = self.directory(&self.disks[3])?;
         let drives: Vec<Value> = DISKS
             .iter()
             .map(|name| {
@@ -171,7 +168,7 @@ impl Parts {
         let configuration = json!({
             "boot-source": {
                 "kernel_image_path": self.kernel, "initrd_path": self.initramfs,
-                "boot_args": format!("{COMMAND_LINE} pyro.disks={}", DISKS.join(",")),
+                "boot_args": format!("{COMMAND_LINE} {VSOCK_CHANNEL} {}{}", parameter::DISKS, DISKS.join(",")),
             },
             "drives": drives,
             "machine-config": { "vcpu_count": DEFAULT_VCPU_COUNT, "mem_size_mib": DEFAULT_MEM_MIB },
@@ -193,7 +190,7 @@ impl Parts {
 
     /// From the program's start to a connection with the agent of a machine that goes on where pyro's template is.
     fn load(&self) -> Result<Machine> {
-        let directory = self.directory()?;
+        let directory = self.directory(&self.template.disk)?;
         let begun = Instant::now();
         let process = Kept(self.command(&directory, &["--api-sock", API]).spawn()?);
         let mut api = connect(&directory.path().join(API))?;
@@ -204,7 +201,7 @@ impl Parts {
         });
         put(&mut api, "/snapshot/load", &load)?;
         let mut agent = connect(&directory.path().join(VSOCK))?;
-        writeln!(agent, "CONNECT {AGENT_PORT}")?;
+        writeln!(agent, "CONNECT {CHANNEL_VSOCK_PORT}")?;
         let mut answer = [0; 3];
         agent.read_exact(&mut answer)?;
         let time = begun.elapsed();

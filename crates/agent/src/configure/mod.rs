@@ -5,18 +5,19 @@
 //! a root already, its host's: there the request is checked and recorded.
 
 mod identity;
+mod rehearsal;
 mod root;
 
 use std::time::Instant;
 
-use pyro_protocol::v1::{Configure, Configured, FailureKind, Root, SetClock, Stage};
+use pyro_protocol::v1::{Configure, Configured, FailureKind, Root, Seal, SetClock, Stage};
 use rustix::fs::syncfs;
 
 use crate::agent::{Agent, Life, Mode};
 use crate::fail::Fail;
 use crate::power;
 use crate::transfer::offload;
-pub use root::Rehearsal;
+pub use rehearsal::Rehearsal;
 
 /// What was done, and is the same in every clone of a template.
 #[derive(Debug)]
@@ -50,7 +51,7 @@ pub fn configure(agent: &Agent, request: &Configure) -> Result<Configured, Fail>
                 (None, None) => return Err(no_root_given()),
             };
             identity::assume(&staged.identity, request)?;
-            root::join(agent, &staged.root, request)?;
+            root::join(agent, &staged.root, agent.rehearsal.take(), request)?;
         }
         Mode::Process { .. } if request.root.is_some() => return Err(no_root_here()),
         Mode::Process { .. } => {}
@@ -69,19 +70,23 @@ pub fn stage(agent: &Agent, request: &Stage) -> Result<(), Fail> {
         return Err(no_root_here());
     }
     let staged = Staged::new(request.root.as_ref().ok_or_else(no_root_given)?)?;
-    agent.rehearsal.replace(Some(root::rehearse(&staged.root)?));
+    agent.rehearsal.replace(Some(Rehearsal::begin(&staged.root)?));
     agent.staged.replace(Some(staged));
     agent.set_life(Life::Staged);
     Ok(())
 }
 
-/// Ends everything that was started since [`stage`], and leaves the throwaway root.
-pub async fn seal(agent: &Agent) -> Result<(), Fail> {
+/// Ends everything that was started since [`stage`], and leaves the throwaway root, unless clones are to go on in it.
+pub async fn seal(agent: &Agent, request: &Seal) -> Result<(), Fail> {
     if agent.life() != Life::Staged {
         return Err(Fail::wrong_state("the agent is not staged"));
     }
-    power::kill_processes(agent).await;
-    if let Some(rehearsal) = agent.rehearsal.take() {
+    if !power::kill_processes(agent).await {
+        return Err(Fail::wrong_state("not all processes have ended"));
+    }
+    if request.keep_root {
+        rehearsal::keep()?;
+    } else if let Some(rehearsal) = agent.rehearsal.take() {
         rehearsal.end()?;
     }
     agent.set_life(Life::Sealed);

@@ -11,8 +11,8 @@
 //! out of everyone's sight. What goes into the new root is put there after the move, so that an absolute link in the
 //! image means what it says.
 //!
-//! Between the two steps a template may [`rehearse`]: it joins disk and image for a while, lives there, and leaves them
-//! again ([`Rehearsal::end`]).
+//! Between the two steps a template may rehearse ([`super::rehearsal`]): it joins disk and image for a while, and leaves them
+//! again. Or it stays: then its clones are joined already, and only move.
 
 use std::ffi::CStr;
 use std::fs::{self, File};
@@ -25,12 +25,10 @@ use pyro_protocol::{WORKSPACE_DIR, parameter};
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{
-    MountFlags, MoveMountFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_move,
-    move_mount, unmount,
-};
-use rustix::process::{chdir, chroot, fchdir};
+use rustix::mount::{MountFlags, MoveMountFlags, mount, mount_bind, mount_move, move_mount};
+use rustix::process::{chdir, chroot};
 
+use super::rehearsal::{Rehearsal, take_apart};
 use crate::agent::Agent;
 use crate::fail::Fail;
 
@@ -42,8 +40,8 @@ const BLOCK_DEVICES: &str = "/sys/block";
 
 const IMAGE_DIR: &str = "/image";
 const NAMES_DIR: &str = "/names";
-const SCRATCH_DIR: &str = "/scratch";
-const ROOT_DIR: &str = "/root";
+pub(super) const SCRATCH_DIR: &str = "/scratch";
+pub(super) const ROOT_DIR: &str = "/root";
 /// Where the workspace's first tree is mounted.
 const SEED_DIR: &str = "/seed";
 /// What a writable disk has to have; a new one comes with all of it.
@@ -51,11 +49,11 @@ const SCRATCH_DIRECTORIES: [&str; 2] = ["/scratch/upper", "/scratch/work"];
 /// Where the module tree is staged; the initramfs has its few modules in `/modules`.
 const STAGED_MODULES_DIR: &str = "/module-tree";
 const MODULES_DIR: &str = "/usr/lib/modules";
-const LIB_MODULES_DIR: &str = "/lib/modules";
+pub(super) const LIB_MODULES_DIR: &str = "/lib/modules";
 
 /// No index and no metadata-only copies: the upper layer must stand alone when it is copied or looked at. Renaming a
 /// directory of the image works, as on any other file system.
-const OVERLAY_OPTIONS: &CStr = c"lowerdir=/names:/image,upperdir=/scratch/upper,workdir=/scratch/work,index=off,metacopy=off,redirect_dir=on,xino=auto,uuid=null";
+pub(super) const OVERLAY_OPTIONS: &CStr = c"lowerdir=/names:/image,upperdir=/scratch/upper,workdir=/scratch/work,index=off,metacopy=off,redirect_dir=on,xino=auto,uuid=null";
 /// The same, with the tree that the workspace began with.
 const SEEDED_OVERLAY_OPTIONS: &CStr = c"lowerdir=/seed:/names:/image,upperdir=/scratch/upper,workdir=/scratch/work,index=off,metacopy=off,redirect_dir=on,xino=auto,uuid=null";
 
@@ -67,7 +65,7 @@ const PSEUDO: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(Mou
 const IN_MEMORY: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
 
 /// What is staged, each with all that is mounted below it: where it is in the initramfs, and where it goes in the root.
-const STAGED: [(&str, &str); 5] = [
+pub(super) const STAGED: [(&str, &str); 5] = [
     ("/dev", "/dev"),
     ("/proc", "/proc"),
     ("/sys", "/sys"),
@@ -109,16 +107,33 @@ pub fn stage(layout: &Root) -> Result<Staged, Fail> {
     Ok(Staged { scratch: wait_for_disk(&layout.scratch_serial)?, names: create_names()? })
 }
 
-/// Joins the staged image and the writable disk, makes that the root, and fills in what a root needs.
-pub fn join(agent: &Agent, staged: &Staged, request: &Configure) -> Result<(), Fail> {
+/// Joins the staged image and the writable disk, unless they have been `kept` joined, makes that the root, and fills in what a
+/// root needs.
+pub fn join(
+    agent: &Agent,
+    staged: &Staged,
+    kept: Option<Rehearsal>,
+    request: &Configure,
+) -> Result<(), Fail> {
     write_names(&staged.names, request)?;
-    agent.scratch.replace(Some(mount_scratch(staged)?));
-    if request.seed_serial.is_empty() {
-        mount_overlay(OVERLAY_OPTIONS)?;
-    } else {
+    let seeded = !request.seed_serial.is_empty();
+    match kept {
+        Some(kept) => {
+            agent.scratch.replace(Some(kept.leave()?));
+            if !seeded {
+                return switch_root();
+            }
+            // An overlay takes no layer that it was not made with.
+            take_apart()?;
+        }
+        None => drop(agent.scratch.replace(Some(mount_scratch(staged)?))),
+    }
+    if seeded {
         attach(&wait_for_disk(&request.seed_serial)?, SEED_DIR, "erofs", MountFlags::RDONLY, None)?;
         agent.seed.replace(Some(open_directory(SEED_DIR)?));
         mount_overlay(SEEDED_OVERLAY_OPTIONS)?;
+    } else {
+        mount_overlay(OVERLAY_OPTIONS)?;
     }
     let mounted: Vec<_> = STAGED.iter().filter_map(|(from, to)| Some((open_staged(from)?, *to))).collect();
     switch_root()?;
@@ -128,51 +143,8 @@ pub fn join(agent: &Agent, staged: &Staged, request: &Configure) -> Result<(), F
     fill_in()
 }
 
-/// A template's stay in a root that is joined like its clones' will be, so that what they will do was done before.
-#[derive(Debug)]
-pub struct Rehearsal {
-    initramfs: OwnedFd,
-}
-
-/// Joins the staged image and the writable disk, and moves in for a while.
-pub fn rehearse(staged: &Staged) -> Result<Rehearsal, Fail> {
-    let initramfs = open_directory("/")?;
-    // Not to be held: it has to be unmounted.
-    drop(mount_scratch(staged)?);
-    mount_overlay(OVERLAY_OPTIONS)?;
-    for (mounted, target) in STAGED.iter().filter(|(mounted, _)| open_staged(mounted).is_some()) {
-        let target = format!("{ROOT_DIR}{target}");
-        with_directory(&target, || mount_bind_recursive(*mounted, &target))
-            .map_err(|error| Fail::os(&format!("bind {mounted} to {target}"), error))?;
-    }
-    chdir(ROOT_DIR)
-        .and_then(|()| chroot("."))
-        .map_err(|error| Fail::os("enter the root for a rehearsal", error))?;
-    fill_in()?;
-    Ok(Rehearsal { initramfs })
-}
-
-impl Rehearsal {
-    /// Moves out, and takes the root apart again: nothing of the writable disk is mounted then, which a second mount of a
-    /// clone's would otherwise find in memory.
-    pub fn end(self) -> Result<(), Fail> {
-        fchdir(&self.initramfs)
-            .and_then(|()| chroot("."))
-            .map_err(|error| Fail::os("leave the root after a rehearsal", error))?;
-        for target in STAGED.iter().map(|(_, target)| *target).chain([LIB_MODULES_DIR]) {
-            // What was bound is only detached here, not unmounted; what was not bound is not there.
-            let _ = unmount(format!("{ROOT_DIR}{target}"), UnmountFlags::DETACH);
-        }
-        for target in [ROOT_DIR, SCRATCH_DIR] {
-            unmount(target, UnmountFlags::empty())
-                .map_err(|error| Fail::os(&format!("unmount {target} after a rehearsal"), error))?;
-        }
-        Ok(())
-    }
-}
-
 /// Mounts the writable disk, and creates what it lacks.
-fn mount_scratch(staged: &Staged) -> Result<OwnedFd, Fail> {
+pub(super) fn mount_scratch(staged: &Staged) -> Result<OwnedFd, Fail> {
     attach(&staged.scratch, SCRATCH_DIR, "ext4", MountFlags::NOATIME, None)?;
     for directory in SCRATCH_DIRECTORIES.map(Path::new) {
         if !directory.is_dir() {
@@ -182,12 +154,12 @@ fn mount_scratch(staged: &Staged) -> Result<OwnedFd, Fail> {
     open_directory(SCRATCH_DIR)
 }
 
-fn mount_overlay(options: &CStr) -> Result<(), Fail> {
+pub(super) fn mount_overlay(options: &CStr) -> Result<(), Fail> {
     attach(Path::new("overlay"), ROOT_DIR, "overlay", MountFlags::NOATIME, Some(options))
 }
 
 /// What a root needs and an image may lack.
-fn fill_in() -> Result<(), Fail> {
+pub(super) fn fill_in() -> Result<(), Fail> {
     offer_modules_in_lib()?;
     for (directory, mode) in [("/tmp", 0o1777), (WORKSPACE_DIR, 0o755)] {
         ensure_directory(Path::new(directory), mode)?;
@@ -269,20 +241,20 @@ fn attach(
 
 /// Does `work`, once more with `directory` created where it was missing: it rarely is, and looking costs time at every
 /// start.
-fn with_directory(directory: &str, work: impl Fn() -> Result<(), Errno>) -> Result<(), Errno> {
+pub(super) fn with_directory(directory: &str, work: impl Fn() -> Result<(), Errno>) -> Result<(), Errno> {
     match work() {
         Err(Errno::NOENT) if fs::create_dir_all(directory).is_ok() => work(),
         other => other,
     }
 }
 
-fn open_directory(path: &str) -> Result<OwnedFd, Fail> {
+pub(super) fn open_directory(path: &str) -> Result<OwnedFd, Fail> {
     rustix::fs::open(path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| Fail::os(&format!("open {path}"), error))
 }
 
 /// `None` where nothing is staged: a root may do without modules.
-fn open_staged(path: &str) -> Option<OwnedFd> {
+pub(super) fn open_staged(path: &str) -> Option<OwnedFd> {
     rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
@@ -370,7 +342,8 @@ fn create_names() -> Result<[File; 3], Fail> {
     Ok([create(machine_id)?, create(hostname)?, create(hosts)?])
 }
 
-/// Writes the names of this machine to the layer below the writable disk: a disk that has names of its own keeps them.
+/// Writes the names of this machine to the layer below the writable disk: a disk that has names of its own keeps them. Where the
+/// overlay was kept it is above them already, and has not looked at them: no rehearsal reads these files.
 fn write_names(files: &[File; 3], request: &Configure) -> Result<(), Fail> {
     let Configure { hostname, machine_id, .. } = request;
     let hosts =

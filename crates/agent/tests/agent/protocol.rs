@@ -154,8 +154,10 @@ fn an_ordinary_process_cannot_become_a_template() {
         let guest = Guest::start().await;
         let refused = |call| async { guest.call(call).await.failure().await };
         let stage = || request::Call::Stage(Stage { root: Some(Root::default()) });
-        let (seal, set_clock) =
-            (|| request::Call::Seal(Seal {}), || request::Call::SetClock(SetClock { unix_time_ns: 1 }));
+        let (seal, set_clock) = (
+            || request::Call::Seal(Seal::default()),
+            || request::Call::SetClock(SetClock { unix_time_ns: 1 }),
+        );
         assert_failure(&refused(stage()).await, FailureKind::Unsupported, "ordinary process");
         assert_failure(&refused(seal()).await, FailureKind::WrongState, "not staged");
         assert_failure(&refused(set_clock()).await, FailureKind::WrongState, "not configured");

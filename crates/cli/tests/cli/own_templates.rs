@@ -11,7 +11,7 @@ use std::time::Duration;
 pub const DEFAULT_SHAPE: &str = "debian-12-1x1024";
 
 /// Making a template takes seconds on an idle host.
-const BUILD_DEADLINE: Duration = Duration::from_mins(1);
+const BUILD_DEADLINE: Duration = Duration::from_mins(2);
 
 pub struct OwnTemplates {
     home: Home,
@@ -88,7 +88,7 @@ impl OwnTemplates {
     pub fn expect_one_template(&self) {
         let files = self.files();
         let kinds: Vec<&str> = files.iter().filter_map(|file| file.rsplit('.').next()).collect();
-        assert_eq!(kinds, ["ram", "state", "json", "lock"], "{files:?}");
+        assert_eq!(kinds, ["ram", "state", "disk", "ram", "state", "json", "lock"], "{files:?}");
         assert!(files.iter().all(|file| file.starts_with(DEFAULT_SHAPE)), "{files:?}");
     }
 
@@ -100,10 +100,11 @@ impl OwnTemplates {
         edit_json(&self.manifest(), change);
     }
 
-    /// The file of the template that the manifest has under `kind`: `ram` or `state`.
+    /// The file of the template that the manifest has under `kind`: `ram`, `state` and `disk` of new machines, `apart_ram` and
+    /// `apart_state` of others.
     pub fn file(&self, kind: &str) -> PathBuf {
         let manifest: Value = serde_json::from_slice(&fs::read(self.manifest()).unwrap()).unwrap();
-        self.templates().join(manifest[kind]["name"].as_str().unwrap())
+        self.templates().join(manifest["files"][kind]["name"].as_str().unwrap())
     }
 
     /// Where the template of the default shape is being made.

@@ -229,17 +229,21 @@ pub struct Configured {
     pub total_us: u64,
 }
 /// Prepares a guest whose memory will be taken as a template. Everything of its root is mounted as Configure would, and the
-/// agent moves in, so that exec is legal and what clones will do can be rehearsed; Seal then unmounts the writable disk again.
-/// Once, before Configure. Replies: Done.
+/// agent moves in, so that exec is legal and what clones will do can be rehearsed; Seal ends that. Once, before Configure.
+/// Replies: Done.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Stage {
     #[prost(message, optional, tag = "1")]
     pub root: ::core::option::Option<Root>,
 }
-/// Ends every process and undoes what Stage did with the writable disk: after this nothing but Configure is to be asked of
-/// the guest and its clones, whose writable disk may be another. Replies: Done.
+/// Ends every process: after this nothing but Configure is to be asked of the guest and its clones. Replies: Done.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Seal {}
+pub struct Seal {
+    /// False: what Stage did with the writable disk is undone, and clones may have another one. True: the root stays as it is, and
+    /// the disk is flushed; the disk of a clone has to be what this one is when the memory is taken, byte for byte.
+    #[prost(bool, tag = "1")]
+    pub keep_root: bool,
+}
 /// Flushes the writable disk and freezes its file system, so that the disk can be copied from outside. Legal after
 /// Configure; one at a time. Replies: Done, once frozen; then, after the host's end, the file system is thawed and
 /// another Done ends the call. It is thawed as well when the stream closes, and when the limit has passed, which ends the call

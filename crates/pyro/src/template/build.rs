@@ -1,15 +1,19 @@
-//! Makes a template: boot, stage, rehearse, seal, take the memory, install.
+//! Makes a template: boot, stage, rehearse, seal, take the memory, twice, and install.
 
 use super::building::Building;
 use super::{Template, TemplateKey, TemplateStore, Unusable};
 use crate::engine::blocking;
-use crate::vm::{MachinePlan, Prepared, Shape, VmId};
+use crate::vm::{Beginning, MachinePlan, Prepared, Shape, VmId};
 use crate::{Pyro, PyroError};
 use pyro_protocol::WAITING_LINE;
 use pyro_protocol::v1::FailureKind;
+use pyro_runtime::fs::FsError;
 use pyro_runtime::lock::FileLock;
+use pyro_runtime::sparse;
 use pyro_vmm::guest::{ExecEvent, ExecRequest};
-use pyro_vmm::{Guest, Machine, Snapshot, Start, VmmError};
+use pyro_vmm::{Guest, Machine, Snapshot, VmmError};
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// What is run before the memory is taken: what commands have in common is then in the guest's memory. One that an
@@ -26,7 +30,7 @@ const REHEARSALS: [&[&str]; 4] = [
 ];
 const REHEARSAL_LIMIT: Duration = Duration::from_secs(30);
 /// How long another process may take that makes the same template.
-const PATIENCE: Duration = Duration::from_mins(3);
+const PATIENCE: Duration = Duration::from_mins(6);
 /// How long the agent may take to notice that nobody is at the other end.
 const HANG_UP_DEADLINE: Duration = Duration::from_secs(10);
 const HANG_UP_POLL: Duration = Duration::from_millis(5);
@@ -66,7 +70,12 @@ impl Pyro {
         }
         self.progress().phase(&format!("template environment={}", shape.environment.name));
         let building = blocking(move || Ok(Building::begin(store, key, lock)?)).await?;
-        match self.take_memory(shape, prepared, building.files()).await {
+        let files = building.files();
+        let taken = async {
+            self.take_memory(shape, prepared, files.joined(), Some(files.disk.clone())).await?;
+            self.take_memory(shape, prepared, files.apart(), None).await
+        };
+        match taken.await {
             Ok(()) => blocking(move || Ok(Some(building.finish()?))).await,
             Err(error) => {
                 building.fail(&error);
@@ -75,31 +84,43 @@ impl Pyro {
         }
     }
 
+    /// Takes the memory of a guest whose root is joined with its disk, and a copy of that to `disk`; without one, that of a guest that
+    /// has nothing of its disk.
     async fn take_memory(
         &self,
         shape: &Shape,
         prepared: &Prepared,
         built: Snapshot,
+        disk: Option<PathBuf>,
     ) -> Result<(), PyroError> {
         let id = VmId::random()?;
         let directory = self.vm_directory(&id).await?;
-        let start = Start::BootForSnapshot(built);
-        let (machine, _) = prepared.launch(&MachinePlan::throwaway(&id, &directory), shape, start).await?;
+        let plan = MachinePlan::throwaway(&id, &directory);
+        let (machine, _) = prepared.launch(&plan, shape, Beginning::BootForSnapshot(built)).await?;
         let guest = Guest::boot(machine.as_ref(), shape.boot_deadline()).await?;
         let rehearsed = async {
             guest.stage().await?;
             for command in REHEARSALS {
                 rehearse(&guest, command).await?;
             }
-            guest.seal().await
+            guest.seal(disk.is_some()).await
         };
         rehearsed.await.map_err(|error: VmmError| error.with_console(machine.as_ref()))?;
         drop(guest);
         hung_up(machine.as_ref()).await?;
         let taken = machine.snapshot().await;
         machine.kill().await;
-        Ok(taken?)
+        taken?;
+        match disk {
+            // The guest stood still from before its memory was taken to its end.
+            Some(to) => blocking(move || Ok(copy_disk(&plan.throwaway_disk(), &to)?)).await,
+            None => Ok(()),
+        }
     }
+}
+
+fn copy_disk(disk: &Path, to: &Path) -> Result<(), FsError> {
+    sparse::write(&File::open(disk).map_err(FsError::on("open", disk))?, to)
 }
 
 async fn open(store: &TemplateStore, key: &TemplateKey) -> Result<Result<Template, Unusable>, PyroError> {

@@ -1,11 +1,11 @@
 //! A template in the making.
 
 use super::key::TemplateKey;
+use super::names::{KINDS, Parts};
 use super::store::{Template, TemplateStore};
 use pyro_protocol::error::chain;
 use pyro_runtime::fs::{FsError, create_dir_all, remove_all, set_mode};
 use pyro_runtime::lock::FileLock;
-use pyro_vmm::Snapshot;
 use std::path::PathBuf;
 
 const BEING_MADE: &str = "the template is being made, or whoever was making it was killed";
@@ -35,9 +35,9 @@ impl Building {
         Ok(building)
     }
 
-    /// Where memory and state go. They do not exist yet.
-    pub(super) fn files(&self) -> Snapshot {
-        Snapshot { ram: self.directory.join("ram"), state: self.directory.join("state") }
+    /// Where the files go. They do not exist yet.
+    pub(super) fn files(&self) -> Parts<PathBuf> {
+        KINDS.map(|kind| self.directory.join(kind))
     }
 
     /// Makes the finished files the template; the one before is removed.

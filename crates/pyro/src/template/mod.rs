@@ -1,7 +1,8 @@
 //! Templates: the memory of a guest that is ready to become any machine of its shape.
 //!
-//! A template is a guest that has booted, mounted what does not need its writable disk, run a few typical commands, and was
-//! stopped ([`build`]). A start then restores it: its memory is mapped privately, so that clones share what they do not
+//! A template is a guest that has booted, put its root together, run a few typical commands, and was stopped ([`build`]), in two
+//! forms: with the root as it is, for machines whose disk is a copy of the guest's; and with nothing of its disk mounted, for
+//! those that have any other. A start then restores one: its memory is mapped privately, so that clones share what they do not
 //! change; each has a writable disk of its own; and before anything of the user's runs it is given fresh entropy, the time
 //! and its names. Without a template, or with one that fails, a machine boots its kernel, with the same result.
 //!
@@ -40,7 +41,7 @@ const LEFT_ALONE: SignedDuration = SignedDuration::from_mins(10);
 /// How many templates there may be for another one to be made without being asked for: whoever asks for ever other shapes
 /// of machines must not fill the disk by that.
 const MOST_UNASKED: usize = 16;
-/// The largest machine, in MiB, that gets one without being asked for: every GiB takes some 16 MiB of disk.
+/// The largest machine, in MiB, that gets one without being asked for: every GiB takes some 32 MiB of disk.
 const LARGEST_UNASKED: u32 = 4096;
 
 /// When templates are used, and made without being asked for.

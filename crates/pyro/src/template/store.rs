@@ -3,17 +3,20 @@
 //! ```text
 //! templates/
 //!   debian-12-1x1024.json              the manifest; written last, atomically
-//!   debian-12-1x1024-3f2a….ram         the guest's memory, sparse
+//!   debian-12-1x1024-3f2a….ram         the guest's memory with a joined root, sparse
 //!   debian-12-1x1024-3f2a….state       CPUs and devices
+//!   debian-12-1x1024-3f2a….disk        the writable disk that belongs to them
+//!   debian-12-1x1024-3f2a….apart.ram   the guest's memory without a disk, sparse
+//!   debian-12-1x1024-3f2a….apart.state CPUs and devices
 //!   debian-12-1x1024.rejected.json     why there is none, after one failed or could not be made
 //!   debian-12-1x1024.lock              held while building
 //!   .build-debian-12-1x1024/           what a build in progress has made; swept by the next one
 //! ```
-//! The state is hashed before each use. The memory is hashed when it is installed; afterwards its stamp tells cheaply
-//! whether it is still that file, and when it does not, it is hashed again before anybody uses it.
+//! States are hashed before each use. The others are hashed when they are installed; afterwards their stamps tell cheaply
+//! whether they are still these files, and one that does not is hashed again before anybody uses it.
 
 use super::key::TemplateKey;
-use super::names::{SHORT_DIGEST, name_of};
+use super::names::{KINDS, Parts, SHORT_DIGEST, is_content, name_of};
 use super::unusable::Unusable;
 use jiff::Timestamp;
 use pyro_images::Pruned;
@@ -22,7 +25,6 @@ use pyro_runtime::fs::{
     FsError, Stamp, create_dir_all, digest_of_data, disk_usage, remove_all, set_mode, write_atomic,
 };
 use pyro_runtime::lock::FileLock;
-use pyro_vmm::Snapshot;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -34,8 +36,7 @@ use std::time::Duration;
 struct Manifest {
     key: TemplateKey,
     created_at: Timestamp,
-    ram: FileRecord,
-    state: FileRecord,
+    files: Parts<FileRecord>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +47,13 @@ struct FileRecord {
     /// Of the data and where it lies; holes differ from zeroes.
     sha256: Sha256Digest,
     stamp: Stamp,
+}
+
+/// What can be said of a template of whatever form.
+#[derive(Debug, Deserialize)]
+struct Made {
+    key: TemplateKey,
+    created_at: Timestamp,
 }
 
 /// Why a template was taken out of use, or could not be made.
@@ -60,11 +68,11 @@ struct Rejection {
 /// A template that can be used.
 #[derive(Debug, Clone)]
 pub(crate) struct Template {
-    pub(crate) files: Snapshot,
+    pub(crate) files: Parts<PathBuf>,
     pub(crate) created_at: Timestamp,
-    /// What it takes of the disk, in bytes: the memory that was touched.
+    /// What its memories take of the disk, in bytes: what was touched.
     pub(crate) ram_disk_bytes: u64,
-    /// Bytes of the state.
+    /// Bytes of the states.
     pub(crate) state_bytes: u64,
 }
 
@@ -88,18 +96,19 @@ impl TemplateStore {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(self.absent(key)),
             Err(error) => return Err(damaged(format!("its manifest cannot be read: {error}"))),
         };
-        let manifest: Manifest =
-            serde_json::from_slice(&text).map_err(|_| damaged("its manifest is unreadable".to_owned()))?;
-        if let Some(made_for) = manifest.key.difference(key) {
-            return Err(Unusable::Stale { made_for, at: manifest.created_at });
+        let unreadable = |_| damaged("its manifest is unreadable".to_owned());
+        let made: Made = serde_json::from_slice(&text).map_err(unreadable)?;
+        if let Some(made_for) = made.key.difference(key) {
+            return Err(Unusable::Stale { made_for, at: made.created_at });
         }
-        self.verify(&name, manifest).map_err(damaged)
+        let manifest = serde_json::from_slice(&text).map_err(unreadable)?;
+        self.verify(&name, &manifest).map_err(damaged)
     }
 
     /// How many templates there are, for whatever key.
     pub(crate) fn count(&self) -> usize {
         let files = fs::read_dir(&self.directory).into_iter().flatten().flatten();
-        files.filter(|entry| entry.path().extension().is_some_and(|kind| kind == "ram")).count()
+        files.filter(|entry| entry.path().extension().is_some_and(|kind| kind == KINDS.disk)).count()
     }
 
     /// Waits at most `patience` for whoever is building the template of `key`.
@@ -114,26 +123,26 @@ impl TemplateStore {
     }
 
     /// Makes the finished files, which are in the build directory, the template of `key`; the one before is removed.
-    pub(super) fn install(&self, key: &TemplateKey, built: &Snapshot) -> Result<Template, FsError> {
+    pub(super) fn install(&self, key: &TemplateKey, built: &Parts<PathBuf>) -> Result<Template, FsError> {
         let name = key.name();
-        let state = digest(&built.state)?;
-        let stem = format!("{name}-{}", &state.to_string()[..SHORT_DIGEST]);
-        let place = |from: &Path, kind: &str, sha256: Sha256Digest| {
+        let digests = built.try_map(|path| digest(path))?;
+        let stem = format!("{name}-{}", &digests.state.to_string()[..SHORT_DIGEST]);
+        let files = built.zip(&digests).zip(&KINDS).try_map(|((from, sha256), kind)| {
             let file = format!("{stem}.{kind}");
             let to = self.directory.join(&file);
             // The manifest vouches for it, also after a crash of the host: it has to be on disk first.
-            File::open(from).and_then(|file| file.sync_all()).map_err(FsError::on("write", from))?;
+            File::open(from).and_then(|file| file.sync_all()).map_err(FsError::on("write", *from))?;
             set_mode(from, 0o600)?;
-            fs::rename(from, &to).map_err(FsError::on("rename", from))?;
+            fs::rename(from, &to).map_err(FsError::on("rename", *from))?;
             let metadata = fs::metadata(&to).map_err(FsError::on("read", &to))?;
-            Ok(FileRecord { name: file, bytes: metadata.len(), sha256, stamp: Stamp::of(&metadata) })
-        };
-        let manifest = Manifest {
-            key: key.clone(),
-            created_at: Timestamp::now(),
-            ram: place(&built.ram, "ram", digest(&built.ram)?)?,
-            state: place(&built.state, "state", state)?,
-        };
+            Ok::<_, FsError>(FileRecord {
+                name: file,
+                bytes: metadata.len(),
+                sha256: **sha256,
+                stamp: Stamp::of(&metadata),
+            })
+        })?;
+        let manifest = Manifest { key: key.clone(), created_at: Timestamp::now(), files };
         Self::write(&self.manifest_path(&name), &manifest)?;
         remove_all(&self.rejection_path(&name))?;
         self.sweep(&name, &manifest)?;
@@ -187,7 +196,8 @@ impl TemplateStore {
             };
             let (mut kept, reason) = match self.current(&name, is_current) {
                 Some(manifest) => {
-                    (vec![format!("{name}.json"), manifest.ram.name, manifest.state.name], "not in use")
+                    let content = manifest.files.all().map(|file| file.name.clone());
+                    ([&content[..], &[format!("{name}.json")]].concat(), "not in use")
                 }
                 None => (vec![], "a template that no longer fits"),
             };
@@ -211,7 +221,7 @@ impl TemplateStore {
     fn current(&self, name: &str, is_current: &dyn Fn(&TemplateKey) -> bool) -> Option<Manifest> {
         let manifest = self.manifest(name)?;
         let sound = manifest.key.name() == name && is_current(&manifest.key);
-        (sound && self.verify(name, manifest.clone()).is_ok()).then_some(manifest)
+        (sound && self.verify(name, &manifest).is_ok()).then_some(manifest)
     }
 
     fn absent(&self, key: &TemplateKey) -> Unusable {
@@ -224,66 +234,65 @@ impl TemplateStore {
         }
     }
 
-    /// Says what is wrong; a stamp that had to be renewed is written back.
-    fn verify(&self, name: &str, mut manifest: Manifest) -> Result<Template, String> {
-        let read = |what: &FileRecord| {
-            let path = self.directory.join(&what.name);
-            // A name in the manifest must not lead out of the cache.
-            let metadata = fs::symlink_metadata(&path)
-                .ok()
-                .filter(|metadata| name_of(&what.name) == Some(name) && metadata.is_file());
-            let metadata =
-                metadata.ok_or_else(|| format!("{} is missing, or no file of its own", what.name))?;
-            if metadata.len() != what.bytes {
-                return Err(format!("{} has {} bytes instead of {}", what.name, metadata.len(), what.bytes));
-            }
-            Ok((path, Stamp::of(&metadata)))
-        };
-        let compare = |what: &FileRecord, path: &Path| match digest(path) {
-            Ok(found) if found == what.sha256 => Ok(()),
-            Ok(_) => Err(format!("{} is not the file that was made (sha256 differs)", what.name)),
-            Err(error) => Err(pyro_protocol::error::chain(&error)),
-        };
-        let (state, _) = read(&manifest.state)?;
-        compare(&manifest.state, &state)?;
-        let (ram, stamp) = read(&manifest.ram)?;
-        if stamp != manifest.ram.stamp {
-            compare(&manifest.ram, &ram)?;
-            let before = manifest.clone();
-            manifest.ram.stamp = stamp;
-            // Only a matter of speed: where it cannot be written, or another process is at it, it is hashed again next time.
-            if let Ok(_lock) = self.lock(&manifest.key, Duration::ZERO)
-                && self.manifest(name).is_some_and(|present| present == before)
-            {
-                let _not_renewed = Self::write(&self.manifest_path(name), &manifest);
+    /// Says what is wrong; stamps that had to be renewed are written back.
+    fn verify(&self, name: &str, manifest: &Manifest) -> Result<Template, String> {
+        let files = manifest.files.zip(&KINDS).try_map(|(record, kind)| {
+            let always = [KINDS.state, KINDS.apart_state].contains(kind);
+            self.verify_file(name, record, always)
+        })?;
+        let renewed = Manifest { files, ..manifest.clone() };
+        // Only a matter of speed: where it cannot be written, or another process is at it, it is hashed again next time.
+        if renewed != *manifest
+            && let Ok(_lock) = self.lock(&manifest.key, Duration::ZERO)
+            && self.manifest(name).is_some_and(|present| present == *manifest)
+        {
+            let _not_renewed = Self::write(&self.manifest_path(name), &renewed);
+        }
+        Ok(self.template(&renewed))
+    }
+
+    /// The record of a file that is as it was made, with its present stamp. Where that has not changed the file is hashed only
+    /// if it is `always` to be.
+    fn verify_file(&self, name: &str, record: &FileRecord, always: bool) -> Result<FileRecord, String> {
+        let path = self.directory.join(&record.name);
+        // A name in the manifest must not lead out of the cache.
+        let metadata = fs::symlink_metadata(&path)
+            .ok()
+            .filter(|metadata| name_of(&record.name) == Some(name) && metadata.is_file())
+            .ok_or_else(|| format!("{} is missing, or no file of its own", record.name))?;
+        if metadata.len() != record.bytes {
+            return Err(format!("{} has {} bytes instead of {}", record.name, metadata.len(), record.bytes));
+        }
+        let stamp = Stamp::of(&metadata);
+        if always || stamp != record.stamp {
+            match digest(&path) {
+                Ok(found) if found == record.sha256 => {}
+                Ok(_) => {
+                    return Err(format!("{} is not the file that was made (sha256 differs)", record.name));
+                }
+                Err(error) => return Err(pyro_protocol::error::chain(&error)),
             }
         }
-        Ok(self.template(&manifest))
+        Ok(FileRecord { stamp, ..record.clone() })
     }
 
     fn template(&self, manifest: &Manifest) -> Template {
-        let files = Snapshot {
-            ram: self.directory.join(&manifest.ram.name),
-            state: self.directory.join(&manifest.state.name),
-        };
+        let files = manifest.files.map(|record| self.directory.join(&record.name));
         Template {
             created_at: manifest.created_at,
-            ram_disk_bytes: disk_usage(&files.ram),
-            state_bytes: manifest.state.bytes,
+            ram_disk_bytes: disk_usage(&files.ram) + disk_usage(&files.apart_ram),
+            state_bytes: manifest.files.state.bytes + manifest.files.apart_state.bytes,
             files,
         }
     }
 
-    /// Removes the memory and state that the manifest does not name, and the build directory. Machines that run from them
-    /// keep what they have open.
+    /// Removes the files that the manifest does not name, and the build directory. Machines that run from them keep what they have
+    /// open.
     fn sweep(&self, name: &str, manifest: &Manifest) -> Result<(), FsError> {
         for entry in fs::read_dir(&self.directory).into_iter().flatten().flatten() {
             let Ok(file) = entry.file_name().into_string() else { continue };
-            let kept = [&manifest.ram.name, &manifest.state.name].contains(&&file);
-            let suffixes = [".ram", ".state"];
-            let is_content = file.starts_with(".build-")
-                || suffixes.iter().any(|suffix| file.strip_suffix(suffix).is_some());
-            if name_of(&file) == Some(name) && is_content && !kept {
+            let is_kept = manifest.files.all().into_iter().any(|record| record.name == file);
+            if name_of(&file) == Some(name) && is_content(&file) && !is_kept {
                 remove_all(&entry.path())?;
             }
         }
@@ -330,8 +339,9 @@ mod tests {
 
         fn install(&self, content: &[u8]) -> Template {
             let building = self.begin();
-            fs::write(&building.files().ram, content).unwrap();
-            fs::write(&building.files().state, content).unwrap();
+            for path in building.files().all() {
+                fs::write(path, content).unwrap();
+            }
             building.finish().unwrap()
         }
 
@@ -362,11 +372,11 @@ mod tests {
         assert_eq!(cache.store.open(&key()).unwrap_err(), Unusable::Missing);
         let first = cache.install(b"first");
         let second = cache.install(b"second");
-        assert!(!first.files.ram.exists() && !first.files.state.exists());
+        assert!(first.files.all().iter().all(|path| !path.exists()));
         let found = cache.store.open(&key()).unwrap();
         assert_eq!(fs::read(&found.files.ram).unwrap(), b"second");
         assert_eq!(found.files.state, second.files.state);
-        assert_eq!(cache.files().len(), 4, "{:?}", cache.files());
+        assert_eq!(cache.files().len(), 7, "{:?}", cache.files());
     }
 
     #[test]
@@ -458,7 +468,7 @@ mod tests {
         let lock = cache.store.lock(&key(), Duration::ZERO).unwrap();
         assert_eq!(cache.store.prune(&|_| false).unwrap(), [], "while it is being built");
         drop(lock);
-        assert_eq!(cache.store.prune(&|_| false).unwrap().len(), 3);
+        assert_eq!(cache.store.prune(&|_| false).unwrap().len(), 6);
         assert!(cache.files().contains(&"notes.json".to_owned()));
     }
 }

@@ -9,8 +9,9 @@
 //! machine is deleted without anyone calling.
 
 use super::output::OutputMode;
+use super::plan::MachinePlan;
 use super::run::{RanOn, Spans, check_command, execute, limited};
-use super::start::{MachinePlan, Running, Shape};
+use super::start::{Running, Shape};
 use super::{RunRequest, RunResult, VmId, seconds};
 use crate::boxed;
 use crate::network::{

@@ -7,6 +7,7 @@
 
 pub mod lifecycle;
 mod output;
+mod plan;
 mod run;
 mod start;
 mod throwaway;
@@ -14,10 +15,11 @@ mod throwaway;
 pub(crate) use lifecycle::Registry;
 pub use lifecycle::{CreateVm, NetworkInfo, Reaped, VmExec, VmState, VmStatus};
 pub use output::{OutputChunk, OutputMode};
+pub(crate) use plan::{Beginning, MachinePlan};
 pub use run::{Cleanup, RunRequest, RunResult, Timings};
 pub(crate) use run::{Finished, check_command, execute, limited, milliseconds};
 pub use start::StartKind;
-pub(crate) use start::{MachinePlan, Prepared, Running, Shape};
+pub(crate) use start::{Prepared, Running, Shape};
 pub use throwaway::Throwaway;
 
 use crate::PyroError;

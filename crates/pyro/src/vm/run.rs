@@ -1,7 +1,8 @@
 //! `run`: create, start, execute, delete, in one call.
 
 use super::output::{Captured, CapturedText, OutputChunk, OutputMode};
-use super::start::{MachinePlan, Prepared, Running, Shape, StartKind, StartTimings};
+use super::plan::MachinePlan;
+use super::start::{Prepared, Running, Shape, StartKind, StartTimings};
 use super::{
     DEFAULT_MEM_MIB, DEFAULT_TIMEOUT_SECONDS, DEFAULT_TTL_SECONDS, DEFAULT_VCPU_COUNT, VmId, seconds,
 };

@@ -1,22 +1,21 @@
 //! From a request to a guest that is ready for a command.
 
 use crate::engine::blocking;
-use crate::network::{NetworkPlan, NetworkRules, RefusedDestination, RunningNetwork};
+use crate::network::{NetworkRules, RefusedDestination, RunningNetwork};
 use crate::private_directory::PrivateDirectory;
 use crate::template::{self, Template, TemplateKey, TemplatePolicy, TemplateStore, Unusable};
-use crate::vm::VmId;
-use crate::workspace::SecretValues;
+use crate::vm::{Beginning, MachinePlan, VmId};
 use crate::{Pyro, PyroError};
 use pyro_images::Recipe;
 use pyro_protocol::error::{Diagnostic, ErrorKind, chain};
 use pyro_protocol::serial;
-use pyro_runtime::fs::{copy_sparse, remove_all};
+use pyro_runtime::fs::{FsError, copy_sparse, remove_all};
 use pyro_runtime::{Bundle, Progress};
 use pyro_vmm::guest::Identity;
 use pyro_vmm::host_compat::HostCompat;
 use pyro_vmm::{Capabilities, Disk, Engine, Guest, Machine, MachineSpec, MemMib, Start, VcpuCount, VmmError};
 use serde::{Deserialize, Serialize};
-use std::os::fd::OwnedFd;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -78,46 +77,6 @@ struct GuestParts {
     templates: TemplateStore,
     /// `None` when no machine is to start from a template.
     key: Option<TemplateKey>,
-}
-
-/// One machine to start.
-#[derive(Debug, Clone)]
-pub(crate) struct MachinePlan {
-    /// Its host name, which also shows in process lists.
-    pub(crate) name: String,
-    /// An existing private directory.
-    pub(crate) directory: PathBuf,
-    /// Its writable disk; without one it gets an empty one that is of no use afterwards.
-    pub(crate) disk: Option<PathBuf>,
-    /// The image of the tree that its workspace begins with, if it is to have one.
-    pub(crate) seed: Option<PathBuf>,
-    /// What is locked as long as the machine runs.
-    pub(crate) lock: Option<Arc<OwnedFd>>,
-    /// Its network, if it is to have one.
-    pub(crate) network: Option<NetworkPlan>,
-    /// What its guest is given before anything of the user's runs in it.
-    pub(crate) secrets: SecretValues,
-}
-
-impl MachinePlan {
-    /// A machine whose disk goes with it.
-    pub(crate) fn throwaway(id: &VmId, directory: &PrivateDirectory) -> Self {
-        Self {
-            name: id.to_string(),
-            directory: directory.path().to_owned(),
-            disk: None,
-            seed: None,
-            lock: None,
-            network: None,
-            secrets: SecretValues::default(),
-        }
-    }
-
-    /// The same machine with a network of its own, where that is what the rules say. What happens is kept with it.
-    pub(crate) fn connected(self, rules: &NetworkRules) -> Self {
-        let network = NetworkPlan { rules: rules.clone(), events: None };
-        Self { network: rules.policy.allows_egress().then_some(network), ..self }
-    }
 }
 
 /// How a machine came up.
@@ -262,21 +221,25 @@ impl Prepared {
         progress: &dyn Progress,
     ) -> Result<Running, PyroError> {
         let (unusable, failed) = match self.template().await? {
-            Some(Ok(template)) => match self.restore(plan, shape, &template).await {
-                Ok(running) => return Ok(running),
-                // What is on a disk that others have written to is not the template's fault.
-                Err(error) if plan.disk.is_some() && is_of_the_guest(&error) => {
-                    (Some(Unusable::failed(&error)), None)
+            Some(Ok(template)) => {
+                let beginning = plan.beginning(&template).await?;
+                let is_apart = matches!(beginning, Beginning::Apart(_));
+                match self.restore(plan, shape, beginning).await {
+                    Ok(running) => return Ok(running),
+                    // What is on a disk that others have written to is not the template's fault.
+                    Err(error) if is_apart && is_of_the_guest(&error) => {
+                        (Some(Unusable::failed(&error)), None)
+                    }
+                    Err(error) => (Some(Unusable::failed(&error)), Some(template)),
                 }
-                Err(error) => (Some(Unusable::failed(&error)), Some(template)),
-            },
+            }
             Some(Err(unusable)) => (Some(unusable), None),
             None => (None, None),
         };
         if let Some(unusable) = unusable.as_ref().filter(|unusable| **unusable != Unusable::Missing) {
             progress.phase(&format!("cold-start reason=\"{unusable}\""));
         }
-        let (machine, launch) = self.launch(plan, shape, Start::Boot).await?;
+        let (machine, launch) = self.launch(plan, shape, Beginning::Boot).await?;
         let cold = (StartKind::Cold, shape.boot_deadline());
         let running = self.bring_up(machine, plan, cold, launch).await?;
         if let (Some(template), Some(unusable)) = (failed, &unusable) {
@@ -290,11 +253,27 @@ impl Prepared {
         &self,
         plan: &MachinePlan,
         shape: &Shape,
-        template: &Template,
+        beginning: Beginning<'_>,
     ) -> Result<Running, PyroError> {
-        let start = Start::Restore(template.files.clone());
-        let (machine, launch) = self.launch(plan, shape, start).await?;
+        let (machine, launch) = self.launch(plan, shape, beginning).await?;
         self.bring_up(machine, plan, (StartKind::Warm, RESTORE_DEADLINE), launch).await
+    }
+
+    /// Makes a new disk at `path`: a copy of the template's, with which machines start fastest, else an empty one. Its content is on
+    /// the host's disk when this returns; that its name is, is up to the caller.
+    pub(crate) async fn make_disk(&self, bundle: Arc<Bundle>, path: PathBuf) -> Result<(), PyroError> {
+        let template = self.template().await?.and_then(Result::ok);
+        blocking(move || {
+            match template.map(|template| copy_sparse(&template.files.disk, &path)) {
+                Some(Ok(())) => {}
+                Some(Err(error)) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+                // One that is replaced right now is as good as none.
+                Some(Err(_)) | None => copy_sparse(&bundle.scratch_template()?, &path)?,
+            }
+            let synced = File::open(&path).and_then(|disk| disk.sync_data());
+            Ok(synced.map_err(FsError::on("write", path))?)
+        })
+        .await
     }
 
     /// Takes a template that failed out of use.
@@ -366,9 +345,9 @@ impl Prepared {
         &self,
         plan: &MachinePlan,
         shape: &Shape,
-        start: Start,
+        beginning: Beginning<'_>,
     ) -> Result<(Box<dyn Machine>, Duration), PyroError> {
-        let spec = self.specification(plan, shape, start).await?;
+        let spec = self.specification(plan, shape, beginning).await?;
         let begun = Instant::now();
         let machine = self.engine.launch(spec).await?;
         Ok((machine, begun.elapsed()))
@@ -378,7 +357,7 @@ impl Prepared {
         &self,
         plan: &MachinePlan,
         shape: &Shape,
-        start: Start,
+        beginning: Beginning<'_>,
     ) -> Result<MachineSpec, PyroError> {
         let mut spec = MachineSpec {
             lock: plan.lock.clone(),
@@ -388,12 +367,12 @@ impl Prepared {
             kernel: PathBuf::new(),
             initramfs: PathBuf::new(),
             disks: Vec::new(),
-            start,
+            start: beginning.start(),
             directory: plan.directory.clone(),
         };
         if let Some(GuestParts { bundle, image, .. }) = self.guest.clone() {
             let volatile = plan.disk.is_none();
-            let scratch = plan.disk.clone().unwrap_or_else(|| plan.directory.join("scratch.ext4"));
+            let scratch = plan.disk.clone().unwrap_or_else(|| plan.throwaway_disk());
             let seed = match plan.seed.clone() {
                 Some(seed) => seed,
                 None => bundle.no_seed()?,
@@ -405,12 +384,13 @@ impl Prepared {
                 shared(seed, serial::SEED),
                 Disk { path: scratch.clone(), serial: serial::SCRATCH, read_only: false, volatile },
             ];
-            let restored = matches!(spec.start, Start::Restore(_));
+            let (restored, new_disk) = (matches!(spec.start, Start::Restore(_)), beginning.disk());
             spec.initramfs = blocking(move || {
                 if volatile {
                     // What an attempt before this one left.
                     remove_all(&scratch)?;
-                    copy_sparse(&bundle.scratch_template()?, &scratch)?;
+                    let new_disk = new_disk.map_or_else(|| bundle.scratch_template(), Ok)?;
+                    copy_sparse(&new_disk, &scratch)?;
                 }
                 // A template brings its own.
                 if restored { Ok(PathBuf::new()) } else { Ok(bundle.initramfs()?) }

@@ -2,13 +2,14 @@
 
 use super::VmId;
 use super::output::{MAX_CAPTURED_BYTES, OutputMode};
+use super::plan::{Beginning, MachinePlan};
 use super::run::{execute, limited};
-use super::start::{MachinePlan, Prepared, Running, Shape, StartKind};
+use super::start::{Prepared, Running, Shape, StartKind};
 use crate::boxed;
 use crate::network::{NetworkRules, RefusedDestination};
 use crate::private_directory::PrivateDirectory;
 use crate::{Pyro, PyroError};
-use pyro_vmm::{Guest, Start};
+use pyro_vmm::Guest;
 use std::time::{Duration, Instant};
 
 /// How long its commands may take.
@@ -117,8 +118,8 @@ impl Throwaway {
         let id = VmId::random()?;
         let directory = pyro.vm_directory(&id).await?;
         let begun = Instant::now();
-        let start = Start::Restore(template.files);
-        let (machine, _) = prepared.launch(&MachinePlan::throwaway(&id, &directory), &shape, start).await?;
+        let plan = MachinePlan::throwaway(&id, &directory);
+        let (machine, _) = prepared.launch(&plan, &shape, Beginning::Joined(&template)).await?;
         let guest = Guest::boot(machine.as_ref(), shape.boot_deadline()).await?;
         guest.ping().await?;
         let elapsed = begun.elapsed();

@@ -192,11 +192,10 @@ impl Pyro {
                 let totals = seed::make(Arc::clone(&bundle), source, directory.seed()).await?;
                 creation.set_seed(kind, totals).await?;
             }
-            let empty = blocking(move || Ok(bundle.scratch_template()?)).await?;
+            // Not in use yet, so that its name may show up before it is whole; it lasts when that of the copy does.
+            prepared.make_disk(bundle, directory.disk()).await?;
             let baseline = directory.snapshot(&SnapshotName::baseline());
-            for disk in [directory.disk(), baseline] {
-                copy_disk(empty.clone(), directory.unfinished(), disk).await?;
-            }
+            copy_disk(directory.disk(), directory.unfinished(), baseline).await?;
         }
         self.progress().phase(&format!("start workspace_id={id}"));
         let started = Starting::spawn(self, &id, &directory, boot).await?.ready().await?;

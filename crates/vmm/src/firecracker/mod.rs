@@ -13,13 +13,13 @@ mod vsock;
 
 use crate::engine::{Capabilities, Engine, ExecutionMode, ExitReport, Machine};
 use crate::jail::{Creates, Jail, JailLevel, Sockets};
-use crate::memory;
 use crate::process::KeptProcess;
 use crate::{Disk, MachineSpec, Snapshot, Start, VmmError};
 use api::Api;
 use futures::future::BoxFuture;
 use pyro_protocol::parameter;
 use pyro_runtime::fs::FsError;
+use pyro_runtime::sparse;
 use pyro_runtime::{Firecracker as Program, Sha256Digest};
 use requests::{Body, Drive, LoadSnapshot, MemoryBackend, RateLimiter, Request, VsockOverride};
 use std::fs;
@@ -265,7 +265,7 @@ impl FirecrackerMachine {
         let moved = tokio::task::spawn_blocking(move || {
             fs::copy(&written_state, &state).map_err(FsError::on("copy", written_state))?;
             let memory = fs::File::open(&written_ram).map_err(FsError::on("open", &written_ram))?;
-            memory::write(&memory, &ram)?;
+            sparse::write(&memory, &ram)?;
             fs::remove_file(&written_ram).map_err(FsError::on("remove", written_ram))
         });
         let moved =

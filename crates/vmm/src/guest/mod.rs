@@ -164,9 +164,10 @@ impl Guest {
         self.ask_done("stage", DISK_DEADLINE, request::Call::Stage(v1::Stage { root: Some(root()) })).await
     }
 
-    /// Ends the rehearsal and unmounts the writable disk: afterwards the guest's memory may be taken.
-    pub async fn seal(&self) -> Result<(), VmmError> {
-        self.ask_done("seal", DISK_DEADLINE, request::Call::Seal(v1::Seal {})).await
+    /// Ends the rehearsal: afterwards the guest's memory may be taken. Where its root is kept, what is restored from that
+    /// needs a copy of the writable disk as it is then; else the disk is unmounted, and any will do.
+    pub async fn seal(&self, keep_root: bool) -> Result<(), VmmError> {
+        self.ask_done("seal", DISK_DEADLINE, request::Call::Seal(v1::Seal { keep_root })).await
     }
 
     /// Sets the guest's clock to the host's. Legal once configured. How long the request was underway is not known, so it

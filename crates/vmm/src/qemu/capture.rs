@@ -3,8 +3,9 @@
 //! While the guest runs its memory is anonymous, shared between QEMU and pyro: nothing goes to disk, and a full disk cannot
 //! kill the VMM. Once the guest has stopped, pages that are not zero are written to the snapshot's file, which is sparse.
 
-use crate::{MemMib, Snapshot, VmmError, memory};
+use crate::{MemMib, Snapshot, VmmError};
 use pyro_runtime::fs::FsError;
+use pyro_runtime::sparse;
 use rustix::fs::{MemfdFlags, memfd_create};
 use std::fs::File;
 use std::io;
@@ -37,7 +38,7 @@ impl Capture {
     /// Writes the memory to its file. The guest must have stopped.
     pub(super) async fn write_ram(&self) -> Result<(), VmmError> {
         let (ram, path) = (Arc::clone(&self.ram), self.files.ram.clone());
-        let written = tokio::task::spawn_blocking(move || memory::write(&ram, &path)).await;
+        let written = tokio::task::spawn_blocking(move || sparse::write(&ram, &path)).await;
         Ok(written
             .map_err(|panicked| VmmError::host("write the guest's memory", io::Error::other(panicked)))??)
     }

@@ -26,7 +26,7 @@ fn a_template_that_does_not_fit_is_not_there_and_the_disk_is_named() {
     assert!(says(&issue["problem"], FULL) && says(&issue["way_out"], "pyro prepare --force"), "{doctor}");
 
     // Room for one, but not for the next one beside it: that one stays in use.
-    disk.resize(120);
+    disk.resize(200);
     let made = prepare(&["--force"]);
     assert_eq!((&made["reused"], &made["start"]), (&false.into(), &"warm".into()), "{made}");
     let files = disk.files();

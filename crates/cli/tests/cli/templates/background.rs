@@ -58,7 +58,7 @@ fn every_shape_gets_a_template_of_its_own() {
         assert_eq!(second["stdout"], printed);
     }
     templates.expect_no_process_within(GONE_DEADLINE);
-    assert_eq!(templates.files().len(), 4 * SHAPES.len(), "{:?}", templates.files());
+    assert_eq!(templates.files().len(), 7 * SHAPES.len(), "{:?}", templates.files());
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn what_was_changed_or_cut_is_found_before_it_is_used() {
 #[test]
 fn what_only_the_vmm_can_tell_costs_a_boot_and_is_told_afterwards() {
     const LAST_WORDS: &str = "the virtual machine ended before its agent answered";
-    expect_all_mended(&[(forge_state, LAST_WORDS), (forge_ram, LAST_WORDS)]);
+    expect_all_mended(&[(forge_state, LAST_WORDS), (|templates| forge_ram(templates, "ram"), LAST_WORDS)]);
 }
 
 #[test]
@@ -37,6 +37,55 @@ fn a_template_that_failed_is_not_made_anew_at_once_without_being_asked_for() {
         // A process that makes a template is there before the run that started it ends.
         assert_eq!(templates.processes(), [], "{}", failed.stderr);
         assert!(says(&failed.json()["cold_start_reason"], "the template failed"), "{}", failed.stderr);
+    }
+}
+
+#[test]
+fn a_machine_starts_from_the_memory_that_its_disk_belongs_to() {
+    let templates = OwnTemplates::copied();
+    let used = templates.workspace();
+    used.sh("echo kept >kept");
+    used.json("stop", &[]);
+    // Nothing is left but for machines that begin with a disk of their own.
+    forge_ram(&templates, "ram");
+    used.json("start", &[]);
+    assert_eq!((&used.status()["start"], used.sh("cat kept").as_str()), (&"warm".into(), "kept\n"));
+    templates.expect_cold("the virtual machine ended before its agent answered");
+
+    templates.prepare(&[]);
+    let unused = templates.workspace();
+    // Nothing is left but for new machines, and those whose disk is new again.
+    forge_ram(&templates, "apart_ram");
+    templates.expect_warm();
+    unused.json("reset", &[]);
+    assert_eq!(unused.status()["start"], "warm");
+    used.json("stop", &[]);
+    used.json("start", &[]);
+    let status = used.status();
+    assert_eq!((&status["start"], used.sh("cat kept").as_str()), (&"cold".into(), "kept\n"));
+    assert!(says(&status["cold_start_reason"], "the template failed"), "{status}");
+}
+
+#[test]
+fn a_seed_is_joined_with_what_a_new_machine_begins_in() {
+    let templates = OwnTemplates::copied();
+    let seed = templates.path().join("seed");
+    fs::create_dir_all(seed.join("kept")).unwrap();
+    fs::write(seed.join("kept/file"), "of the seed\n").unwrap();
+    let workspace = templates.workspace_with(&["--seed-path", seed.to_str().unwrap()]);
+    // Nothing is left but for machines whose disk is new.
+    forge_ram(&templates, "apart_ram");
+    for _ in 0..2 {
+        assert_eq!(workspace.status()["start"], "warm");
+        assert_eq!(
+            workspace.sh("cat kept/file; ls /workspace /tmp"),
+            "of the seed\n/tmp:\n\n/workspace:\nkept\n"
+        );
+        assert_eq!(workspace.json("diff", &[])["changed"], false);
+        assert_eq!(workspace.sh("mount | grep -c ' on / '; stat -c %s /etc/machine-id"), "1\n33\n");
+        workspace.sh("rm -r kept && echo more >more");
+        assert_eq!(workspace.json("diff", &[])["summary"]["total"], 3);
+        workspace.json("reset", &[]);
     }
 }
 
@@ -101,12 +150,12 @@ fn forge_state(templates: &OwnTemplates) {
     fs::write(&state, &garbage).unwrap();
     // Where the data begins, the data, and where it ends: a file without holes.
     let digest = sha256(&[&0_u64.to_le_bytes(), &garbage[..], &length.to_le_bytes()].concat());
-    templates.edit_manifest(|manifest| manifest["state"]["sha256"] = digest.into());
+    templates.edit_manifest(|manifest| manifest["files"]["state"]["sha256"] = digest.into());
 }
 
 /// A memory in which there is nothing, with the stamp of one that was hashed.
-fn forge_ram(templates: &OwnTemplates) {
-    let ram = templates.file("ram");
+fn forge_ram(templates: &OwnTemplates, kind: &str) {
+    let ram = templates.file(kind);
     let file = File::options().write(true).open(&ram).unwrap();
     let length = file.metadata().unwrap().len();
     file.set_len(0).and_then(|()| file.set_len(length)).unwrap();
@@ -118,7 +167,7 @@ fn forge_ram(templates: &OwnTemplates) {
         "ctime_ns": nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
         "inode": metadata.ino(),
     });
-    templates.edit_manifest(|manifest| manifest["ram"]["stamp"] = stamp);
+    templates.edit_manifest(|manifest| manifest["files"][kind]["stamp"] = stamp);
 }
 
 /// In hexadecimal.

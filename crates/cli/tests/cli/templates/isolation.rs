@@ -51,7 +51,7 @@ const WRITE: &str = "
 #[test]
 fn nothing_that_a_machine_writes_reaches_the_template() {
     let templates = OwnTemplates::copied();
-    let content = || [data_of(&templates.file("ram")), data_of(&templates.file("state"))];
+    let content = || ["ram", "state", "disk"].map(|kind| data_of(&templates.file(kind)));
     let list = || {
         let listed = sh(&templates, &["--json"], LIST).run().expect(0).json();
         assert_eq!(listed["start"], "warm", "{listed}");
