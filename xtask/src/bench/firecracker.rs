@@ -201,7 +201,8 @@ impl Parts {
         });
         put(&mut api, "/snapshot/load", &load)?;
         let mut agent = connect(&directory.path().join(VSOCK))?;
-        writeln!(agent, "CONNECT {CHANNEL_VSOCK_PORT}")?;
+        // In one piece: of a part of it Firecracker makes no port, and hangs up.
+        agent.write_all(format!("CONNECT {CHANNEL_VSOCK_PORT}\n").as_bytes())?;
         let mut answer = [0; 3];
         agent.read_exact(&mut answer)?;
         let time = begun.elapsed();
@@ -236,7 +237,9 @@ fn connect(socket: &Path) -> Result<UnixStream> {
 
 fn put(api: &mut UnixStream, path: &str, body: &Value) -> Result<()> {
     let body = body.to_string();
-    write!(api, "PUT {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
+    let length = body.len();
+    let head = format!("PUT {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
+    api.write_all((head + &body).as_bytes())?;
     let mut status = String::new();
     BufReader::new(api).read_line(&mut status)?;
     if !status.starts_with("HTTP/1.1 204") {
