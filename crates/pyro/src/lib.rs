@@ -116,6 +116,8 @@ pub struct Pyro {
     settings: Settings,
     bundle: Arc<OnceCell<Arc<Bundle>>>,
     engine: Arc<OnceCell<pyro_runtime::probe::EngineRecord>>,
+    /// The Firecracker that was last found, and the mark of its source then.
+    firecracker: Arc<Mutex<Option<(String, pyro_runtime::Firecracker)>>>,
     vms: Arc<Mutex<vm::Registry>>,
     store: Arc<OnceCell<store::Store>>,
 }
@@ -128,8 +130,8 @@ impl Pyro {
 
     /// A handle with these settings. Nothing is touched before it is used.
     pub fn new(settings: Settings) -> Self {
-        let (bundle, engine) = (Arc::default(), Arc::default());
-        Self { settings, bundle, engine, vms: Arc::default(), store: Arc::default() }
+        let (bundle, engine, firecracker) = (Arc::default(), Arc::default(), Arc::default());
+        Self { settings, bundle, engine, firecracker, vms: Arc::default(), store: Arc::default() }
     }
 
     /// The same handle, with another listener to the progress of long work.

@@ -25,9 +25,9 @@ pub fn attach(command: &mut Command) {
     }
 }
 
-/// Makes the calling process die with the thread of `parent` that forked it; fails with `BrokenPipe` when that is gone already.
-/// To be repeated after every change of ids and every gain of capabilities, which clear the signal. For the time between fork and exec: it makes system
-/// calls alone.
+/// Makes the calling process die with the thread of `parent` whose child it is; fails with `BrokenPipe` when that is gone already.
+/// To be repeated after every change of ids and every gain of capabilities, which clear the signal, and by a process that takes the
+/// place of the caller. For the time between fork and exec: it makes system calls alone.
 pub fn die_with(parent: Pid) -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // Whether the parent was gone before the signal was asked for.

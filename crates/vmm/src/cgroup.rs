@@ -5,10 +5,11 @@
 //! the VMM has ended; what a killed pyro left is removed at the next start, as far as nothing runs in it. Where somebody has set
 //! limits for pyro's own group, a VMM stays in that.
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::process::Pid;
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ pub(crate) struct Resources {
 #[derive(Debug)]
 pub(crate) struct Cgroup {
     path: PathBuf,
-    processes: OwnedFd,
+    directory: OwnedFd,
 }
 
 impl Resources {
@@ -50,9 +51,7 @@ impl Resources {
 impl Cgroup {
     /// None where there is no hierarchy for us, or none with a controller.
     pub(crate) fn create(name: &str, resources: Resources) -> Option<Self> {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-        let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-        let parent = parent(&mounts, &own)?;
+        let parent = own_parent()?;
         if !has_controllers(&parent) {
             return None;
         }
@@ -72,15 +71,15 @@ impl Cgroup {
             path = parent.join(format!("{PREFIX}{name:.200}.{}", std::process::id()));
             fs::create_dir(&path)?;
         }
-        let opened = open(&path.join("cgroup.procs"));
-        let processes = opened.inspect_err(|_| drop(fs::remove_dir(&path)))?;
+        let opened = open(&path, OFlags::RDONLY | OFlags::DIRECTORY);
+        let directory = opened.inspect_err(|_| drop(fs::remove_dir(&path)))?;
         limit(&path, resources);
-        Ok(Self { path, processes })
+        Ok(Self { path, directory })
     }
 
     /// What [`enter`] takes, for the child.
     pub(crate) fn entrance(&self) -> io::Result<OwnedFd> {
-        self.processes.try_clone()
+        self.directory.try_clone()
     }
 }
 
@@ -91,9 +90,37 @@ impl Drop for Cgroup {
     }
 }
 
-/// Moves the calling process; it makes one system call.
-pub(crate) fn enter(entrance: &OwnedFd) -> rustix::io::Result<()> {
-    rustix::io::write(entrance, b"0").map(drop)
+/// Goes on in the group, in the caller's place or as another child of the same parent, whose id is returned. Moving a process takes
+/// the kernel a grace period of RCU, ten milliseconds and more; one that is born there costs nothing. So a process is made there and
+/// the caller ends, unless the kernel refuses that, being older, say, or behind a container's filter.
+///
+/// It makes system calls alone.
+///
+/// # Safety
+///
+/// The caller is a child that was forked, of one thread, before its exec. What runs from here on uses no id that it took before.
+#[expect(unsafe_code, reason = "it forks, and ends the caller")]
+pub(crate) unsafe fn enter(group: &OwnedFd) -> rustix::io::Result<Option<Pid>> {
+    // SAFETY: all zero is a value of this struct of integers.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.flags = INTO_CGROUP | u64::from(libc::CLONE_PARENT.unsigned_abs());
+    arguments.cgroup = u64::from(group.as_raw_fd().unsigned_abs());
+    // SAFETY: without CLONE_VM it is a fork, from which the child goes on in a copy of the memory; the rest is up to the caller.
+    match unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) } {
+        0 => Ok(Some(rustix::process::getpid())),
+        -1 => move_into(group).map(|()| None),
+        // SAFETY: it does not return, and runs nothing that is to run at an exit.
+        _ => unsafe { libc::_exit(0) },
+    }
+}
+
+/// `CLONE_INTO_CGROUP`, which libc has in a type that is too small for it.
+const INTO_CGROUP: u64 = 1 << 33;
+
+/// Moves the calling process.
+fn move_into(group: &OwnedFd) -> rustix::io::Result<()> {
+    let processes = openat(group, c"cgroup.procs", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::io::write(processes, b"0").map(drop)
 }
 
 fn limit(group: &Path, resources: Resources) {
@@ -113,6 +140,11 @@ fn limits(resources: Resources) -> [(&'static str, String); 4] {
         ("pids.max", (resources.vcpus + OTHER_THREADS).to_string()),
         ("cpu.max", format!("{quota} {CPU_PERIOD_MICROS}")),
     ]
+}
+
+fn own_parent() -> Option<PathBuf> {
+    let read = |path| fs::read_to_string(path).ok();
+    parent(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?)
 }
 
 /// The group in which those of VMMs may be made, from `/proc/self/mountinfo` and `/proc/self/cgroup`.
@@ -176,18 +208,35 @@ fn sweep(parent: &Path) {
 }
 
 fn write(path: &Path, value: &str) -> io::Result<()> {
-    rustix::io::write(open(path)?, value.as_bytes())?;
+    rustix::io::write(open(path, OFlags::WRONLY)?, value.as_bytes())?;
     Ok(())
 }
 
 /// Opens what is there; a file that is missing is not made.
-fn open(path: &Path) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?)
+fn open(path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+#[cfg(test)]
+impl Cgroup {
+    /// One in any hierarchy that will do, even without controllers; none where there is no such.
+    pub(crate) fn for_test(name: &str) -> Option<Self> {
+        let name = format!("test/{name}-{}", std::process::id());
+        Self::create_in(&own_parent()?, &name, Resources::least()).ok()
+    }
+
+    /// The processes in it.
+    pub(crate) fn processes(&self) -> Vec<Pid> {
+        let listed = fs::read_to_string(self.path.join("cgroup.procs")).unwrap();
+        listed.lines().filter_map(|pid| pid.parse().ok().and_then(Pid::from_raw)).collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
 
     const RESOURCES: Resources = Resources { memory_bytes: 512 << 20, vcpus: 2 };
     const MOUNT: &str = "31 23 0:28 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n";
@@ -282,30 +331,24 @@ mod tests {
         assert_eq!(limits[3], ("cpu.max", "300000 100000".to_owned()));
     }
 
-    /// Any hierarchy will do, one without controllers too.
+    /// The other way is a test of `process`.
     #[test]
-    fn a_process_enters_and_its_empty_group_goes() {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let own = fs::read_to_string("/proc/self/cgroup").unwrap();
-        let Some(parent) = parent(&mounts, &own) else { return eprintln!("skipped: no cgroup v2 for us") };
-        let name = format!("test/{}", std::process::id());
-        let cgroup = match Cgroup::create_in(&parent, &name, RESOURCES) {
-            Ok(cgroup) => cgroup,
-            Err(error) => return eprintln!("skipped: no group in {}: {error}", parent.display()),
+    fn a_process_moves_in_and_its_empty_group_goes() {
+        let Some(cgroup) = Cgroup::for_test("moves") else {
+            return eprintln!("skipped: no cgroup v2 for us");
         };
         let path = cgroup.path.clone();
-        assert_eq!(path, parent.join(format!("pyro-test_{}", std::process::id())));
+        assert!(path.ends_with(format!("pyro-test_moves-{}", std::process::id())), "{}", path.display());
         let entrance = cgroup.entrance().unwrap();
-        let mut child = std::process::Command::new("/bin/cat");
-        child.stdin(std::process::Stdio::piped());
-        // SAFETY: the closure makes one system call.
+        let mut child = Command::new("/bin/cat");
+        child.stdin(Stdio::piped());
+        // SAFETY: the closure makes system calls alone.
         #[expect(unsafe_code, reason = "std offers no other way to act in the child")]
         unsafe {
-            std::os::unix::process::CommandExt::pre_exec(&mut child, move || Ok(enter(&entrance)?));
+            child.pre_exec(move || Ok(move_into(&entrance)?));
         }
         let mut child = child.spawn().unwrap();
-        let processes = fs::read_to_string(path.join("cgroup.procs")).unwrap();
-        assert_eq!(processes.trim(), child.id().to_string());
+        assert_eq!(cgroup.processes(), [Pid::from_child(&child)]);
         // One that is in use is not removed, whoever tries.
         assert!(fs::remove_dir(&path).is_err());
         drop(child.stdin.take());

@@ -1,23 +1,26 @@
 //! A child process that cannot outlive pyro.
 //!
 //! Each child has a keeper thread of its own. The thread starts the child with a parent-death signal and, for a VMM, in a
-//! [`Jail`], drains its output into a bounded tail, waits for it and ends. The parent-death signal is tied to the thread that
-//! forked: as the keeper lives exactly as long as its child, the kernel kills the child when pyro dies in any way, and never
+//! [`Jail`], drains its output into a bounded tail, waits for it and ends. The parent-death signal is tied to the thread whose
+//! child it is: as the keeper lives exactly as long as its child, the kernel kills the child when pyro dies in any way, and never
 //! earlier.
 
 use crate::VmmError;
 use crate::cgroup::Cgroup;
 use crate::engine::ExitReport;
-use crate::jail::{self, Jail, JailLevel};
+use crate::jail::{self, ChildReport, Jail, JailLevel};
 use crate::tail::Tail;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, kill_process, kill_process_group, pidfd_open, pidfd_send_signal,
+    waitpgid, waitpid,
+};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
@@ -142,8 +145,8 @@ fn keep(
         None => spawn(command, &inherited).map(|child| (child, None)),
     };
     let running = running.and_then(|(child, jail)| {
-        let handle = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
-        Ok((Started { pid: child.id(), handle, jail }, child))
+        let handle = pidfd_open(child.pid(), PidfdFlags::empty())?;
+        Ok((Started { pid: child.pid().as_raw_pid().unsigned_abs(), handle, jail }, child))
     });
     let (start, mut child) = match running {
         Ok(running) => running,
@@ -155,9 +158,9 @@ fn keep(
     };
     drop(inherited);
     if started.send(Ok(start)).is_err() {
-        let _gone = child.kill();
+        child.kill();
     }
-    drain(&mut child, tail);
+    drain(&mut child.forked, tail);
     let status = match child.wait() {
         Ok(status) => status.to_string(),
         Err(error) => format!("unknown ({error})"),
@@ -166,7 +169,35 @@ fn keep(
     ended.send_replace(Some(ExitReport { status }));
 }
 
-fn spawn(mut command: Command, inherited: &[OwnedFd]) -> io::Result<Child> {
+/// A child of this process's that runs, and what it prints.
+struct Running {
+    forked: Child,
+    /// What goes on in the place of that one.
+    successor: Option<Pid>,
+}
+
+impl Running {
+    fn pid(&self) -> Pid {
+        self.successor.unwrap_or_else(|| Pid::from_child(&self.forked))
+    }
+
+    fn kill(&self) {
+        // Not waited for, so the id is its own; gone already is as good.
+        let _gone = kill_process(self.pid(), Signal::KILL);
+    }
+
+    fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.successor.map_or_else(|| self.forked.wait(), wait_for)
+    }
+}
+
+fn wait_for(pid: Pid) -> io::Result<ExitStatus> {
+    let ended = rustix::io::retry_on_intr(|| waitpid(Some(pid), WaitOptions::empty()))?;
+    let (_, status) = ended.ok_or(io::ErrorKind::NotFound)?;
+    Ok(ExitStatus::from_raw(status.as_raw()))
+}
+
+fn spawn(mut command: Command, inherited: &[OwnedFd]) -> io::Result<Running> {
     let descriptors: Vec<i32> = inherited.iter().map(AsRawFd::as_raw_fd).collect();
     prepare(&mut command, move || {
         for descriptor in &descriptors {
@@ -174,7 +205,7 @@ fn spawn(mut command: Command, inherited: &[OwnedFd]) -> io::Result<Child> {
         }
         Ok(())
     });
-    command.spawn()
+    Ok(Running { forked: command.spawn()?, successor: None })
 }
 
 /// A host that refuses namespaces may do so at any step, when the child has a part of them: that one ends, and the next
@@ -184,23 +215,38 @@ fn spawn_jailed(
     jail: &Jail,
     inherited: &[OwnedFd],
     cgroup: Option<&Cgroup>,
-) -> io::Result<(Child, Option<JailLevel>)> {
+) -> io::Result<(Running, Option<JailLevel>)> {
     let (mut entry, report) = jail.prepare(inherited, cgroup)?;
     prepare(&mut command, move || entry.enter());
     let mut namespaces = Ok(());
     loop {
-        let spawned = command.spawn();
-        match (spawned, report.read()) {
-            (Ok(child), Ok(Ok(level))) => return Ok((child, Some(JailLevel { namespaces, ..level }))),
-            (Err(_), Ok(Err(obstacle))) if namespaces.is_ok() && obstacle.concerns_namespaces() => {
+        let mut spawned = command.spawn();
+        let (successor, entered) = match report.read() {
+            Ok(ChildReport { successor, jail }) => (successor, Some(jail)),
+            Err(_) => (None, None),
+        };
+        // Whether they can be waited for is no matter of the VMM's.
+        match (&mut spawned, successor) {
+            // It has ended for the other one to go on.
+            (Ok(forked), Some(_)) => drop(forked.wait()),
+            // It was waited for, and the other one ends.
+            (Err(_), Some(successor)) => drop(wait_for(successor)),
+            (_, None) => {}
+        }
+        match (spawned.map(|forked| Running { forked, successor }), entered) {
+            (Ok(running), Some(Ok(level))) => return Ok((running, Some(JailLevel { namespaces, ..level }))),
+            (Err(_), Some(Err(obstacle))) if namespaces.is_ok() && obstacle.concerns_namespaces() => {
                 namespaces = Err(obstacle);
                 report.renounce_namespaces();
             }
-            (Err(error), Ok(Err(obstacle))) => return Err(io::Error::new(error.kind(), obstacle)),
+            (Err(error), Some(Err(obstacle))) => return Err(io::Error::new(error.kind(), obstacle)),
             (Err(error), _) => return Err(error),
-            (Ok(mut child), _) => {
-                let _gone = child.kill();
-                child.wait()?;
+            (Ok(mut running), _) => {
+                // Killed before it could tell, it may have been another one, which is of the same group of processes.
+                let group = Pid::from_child(&running.forked);
+                let _gone = kill_process_group(group, Signal::KILL);
+                while waitpgid(group, WaitOptions::empty()).is_ok_and(|ended| ended.is_some()) {}
+                drop(running.forked.wait());
                 return Err(io::Error::other("the child did not tell how it was jailed"));
             }
         }
@@ -212,7 +258,8 @@ fn spawn_jailed(
 fn prepare(command: &mut Command, in_child: impl FnMut() -> io::Result<()> + Send + Sync + 'static) {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     // SAFETY: between fork and exec the closures of this module only make system calls (`jail::Entry::enter`, fcntl); what
-    // they read and write was allocated before the fork.
+    // they read and write was allocated before the fork. One of them may return in another process than it was called in: what std
+    // does then is to execute the command, or to tell the parent of an error on a socket that both have.
     #[expect(unsafe_code, reason = "std offers no other way to act in the child")]
     unsafe {
         command.pre_exec(in_child);
@@ -247,5 +294,46 @@ fn drain(child: &mut Child, tail: &Tail) {
                 Err(error) => error.kind() == io::ErrorKind::Interrupted,
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::Resources;
+
+    #[test]
+    fn a_process_that_is_born_in_its_control_group_is_the_one_that_is_waited_for() {
+        let Some(cgroup) = Cgroup::for_test("born") else { return eprintln!("skipped: no cgroup v2 for us") };
+        let directory = tempfile::tempdir().unwrap();
+        let bare = Jail::bare("born", "/usr".into(), directory.path().to_owned(), Resources::least());
+        let programs = ["/usr", "/bin", "/lib", "/lib64"].map(PathBuf::from).to_vec();
+        let jail = Jail { programs, ..bare };
+        let start = |program: &str, script: &str| {
+            let mut command = Command::new(program);
+            command.args(["-c", script]).env_clear().current_dir(&directory);
+            pyro_runtime::child::attach(&mut command);
+            spawn_jailed(command, &jail, &[], Some(&cgroup))
+        };
+
+        let (mut running, level) = start("/bin/sh", "echo here; exec sleep 600").unwrap();
+        assert!(level.unwrap().cgroup);
+        if running.successor.is_none() {
+            running.kill();
+            running.wait().unwrap();
+            return eprintln!("skipped: no process can be born in a control group here");
+        }
+        let mut said = [0; 5];
+        running.forked.stdout.take().unwrap().read_exact(&mut said).unwrap();
+        assert_eq!((&said, cgroup.processes()), (b"here\n", vec![running.pid()]));
+        running.kill();
+        assert_eq!(running.wait().unwrap().signal(), Some(9));
+
+        let (mut running, _) = start("/bin/sh", "exit 3").unwrap();
+        assert_eq!(running.wait().unwrap().code(), Some(3));
+
+        let refused = start("/usr/bin/no-such-program", "").err().unwrap();
+        assert_eq!(refused.kind(), io::ErrorKind::NotFound, "{refused}");
+        assert_eq!(cgroup.processes(), []);
     }
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::bundle::elf::needs_loader;
 use crate::debian::FetchError;
 use crate::debian::download::Patience;
-use crate::digest::{Hasher, Sha256Digest};
+use crate::digest::Sha256Digest;
 use crate::env_vars::{EnvVars, Lookup};
 use crate::fs::{FsError, Stamp, create_dir_all};
 use crate::lock::FileLock;
@@ -203,7 +203,7 @@ impl FirecrackerSource {
 pub struct Firecracker {
     path: PathBuf,
     version: Version,
-    identity: Sha256Digest,
+    stamp: Stamp,
 }
 
 impl Firecracker {
@@ -211,6 +211,8 @@ impl Firecracker {
     pub fn at(path: &Path) -> Result<Self, FirecrackerError> {
         let failed = |source| FirecrackerError::Run { path: path.to_owned(), source };
         let path = fs::canonicalize(path).map_err(failed)?;
+        // Before it is asked: one that is replaced meanwhile is another one.
+        let stamp = Stamp::of(&fs::metadata(&path).map_err(failed)?);
         let said = said_of_version(&path).map_err(failed)?;
         let Some(version) = Version::parse(&said) else {
             return Err(FirecrackerError::NoVersion { path, said: said.chars().take(200).collect() });
@@ -221,10 +223,12 @@ impl Firecracker {
         if is_dynamic(&path).map_err(failed)? {
             return Err(FirecrackerError::Dynamic { path });
         }
-        let stamp = Stamp::of(&fs::metadata(&path).map_err(failed)?);
-        let mut hasher = Hasher::default();
-        hasher.update(format!("{version} {stamp:?}").as_bytes());
-        Ok(Self { path, version, identity: hasher.finish() })
+        Ok(Self { path, version, stamp })
+    }
+
+    /// Whether it is still the program that was asked for its version.
+    pub fn is_as_it_was(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|metadata| Stamp::of(&metadata) == self.stamp)
     }
 
     /// The program.
@@ -239,7 +243,8 @@ impl Firecracker {
 
     /// Tells one program from another, and from what it was before it was changed.
     pub fn identity(&self) -> Sha256Digest {
-        self.identity
+        let Self { path: _, version, stamp } = self;
+        Sha256Digest::of(format!("{version} {stamp:?}").as_bytes())
     }
 
     /// Whether what it restores from a snapshot can be reached.

@@ -1,9 +1,11 @@
 //! How far a jail got on this host, told by the child to its keeper through a pipe.
 //!
-//! One message of eight bytes, written before the exec: the step that failed or none, its errno, what was entered.
+//! One message, written before the exec: the step that failed or none and what was entered, the errno, and which process it is,
+//! where it is not the one that was forked.
 
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::Pid;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -124,11 +126,18 @@ impl Step {
     }
 }
 
-const MESSAGE_BYTES: usize = 8;
+type Message = [[u8; 4]; 3];
 const NO_STEP: u8 = u8::MAX;
 const OWN_USER: u8 = 1;
 const IN_CGROUP: u8 = 2;
 const LANDLOCK: [LandlockLevel; 3] = [LandlockLevel::None, LandlockLevel::Partial, LandlockLevel::Full];
+
+/// What a child said of itself.
+pub(crate) struct ChildReport {
+    /// The process that goes on in the place of the one that was forked, and is to be waited for like that.
+    pub(crate) successor: Option<Pid>,
+    pub(crate) jail: Result<JailLevel, Obstacle>,
+}
 
 /// The keeper's end.
 pub(crate) struct Report {
@@ -143,12 +152,15 @@ pub(super) struct Reporter {
     namespaces: Arc<AtomicBool>,
     flags: u8,
     landlock: u8,
+    successor: Option<Pid>,
 }
 
 pub(super) fn channel() -> io::Result<(Report, Reporter)> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     let namespaces = Arc::new(AtomicBool::new(true));
-    let reporter = Reporter { pipe: write, namespaces: Arc::clone(&namespaces), flags: 0, landlock: 0 };
+    let namespaces_of_child = Arc::clone(&namespaces);
+    let reporter =
+        Reporter { pipe: write, namespaces: namespaces_of_child, flags: 0, landlock: 0, successor: None };
     Ok((Report { pipe: read, namespaces }, reporter))
 }
 
@@ -161,8 +173,9 @@ impl Reporter {
         self.flags |= if changed { OWN_USER } else { 0 };
     }
 
-    pub(super) fn in_cgroup(&mut self, entered: bool) {
-        self.flags |= if entered { IN_CGROUP } else { 0 };
+    pub(super) fn in_cgroup(&mut self, successor: Option<Pid>) {
+        self.flags |= IN_CGROUP;
+        self.successor = successor;
     }
 
     pub(super) fn landlock(&mut self, level: LandlockLevel) {
@@ -183,8 +196,9 @@ impl Reporter {
     }
 
     fn write(&self, step: u8, errno: i32) -> io::Result<()> {
-        let [a, b, c, d] = errno.to_le_bytes();
-        rustix::io::write(&self.pipe, &[step, self.flags, self.landlock, 0, a, b, c, d])?;
+        let level = [step, self.flags, self.landlock, 0];
+        let message: Message = [level, errno.to_le_bytes(), Pid::as_raw(self.successor).to_le_bytes()];
+        rustix::io::write(&self.pipe, message.as_flattened())?;
         Ok(())
     }
 }
@@ -196,20 +210,22 @@ impl Report {
     }
 
     /// What the child said before its exec. Nothing where it ended before it entered.
-    pub(crate) fn read(&self) -> io::Result<Result<JailLevel, Obstacle>> {
-        let mut message = [0; MESSAGE_BYTES];
-        if rustix::io::read(&self.pipe, &mut message)? != MESSAGE_BYTES {
+    pub(crate) fn read(&self) -> io::Result<ChildReport> {
+        let mut message = Message::default();
+        if rustix::io::read(&self.pipe, message.as_flattened_mut())? != size_of::<Message>() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let [step, flags, landlock, _, a, b, c, d] = message;
-        if let Some((step, _)) = Step::ALL.get(usize::from(step)) {
-            return Ok(Err(Obstacle { step: *step, errno: i32::from_le_bytes([a, b, c, d]) }));
-        }
-        Ok(Ok(JailLevel {
-            namespaces: Ok(()),
-            own_user: flags & OWN_USER != 0,
-            landlock: LANDLOCK.get(usize::from(landlock)).copied().unwrap_or(LandlockLevel::None),
-            cgroup: flags & IN_CGROUP != 0,
-        }))
+        let [[step, flags, landlock, _], errno, successor] = message;
+        let successor = Pid::from_raw(i32::from_le_bytes(successor));
+        let jail = match Step::ALL.get(usize::from(step)) {
+            Some((step, _)) => Err(Obstacle { step: *step, errno: i32::from_le_bytes(errno) }),
+            None => Ok(JailLevel {
+                namespaces: Ok(()),
+                own_user: flags & OWN_USER != 0,
+                landlock: LANDLOCK.get(usize::from(landlock)).copied().unwrap_or(LandlockLevel::None),
+                cgroup: flags & IN_CGROUP != 0,
+            }),
+        };
+        Ok(ChildReport { successor, jail })
     }
 }

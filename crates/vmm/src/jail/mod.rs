@@ -3,7 +3,7 @@
 //! [`Jail`] says what the VMM may have. [`Jail::prepare`] opens and allocates all that entering takes; [`Entry::enter`]
 //! makes system calls alone, in the child between fork and exec, in this order:
 //!
-//! 1. its control group;
+//! 1. its control group, in which another process goes on in its place ([`cgroup::enter`]);
 //! 2. namespaces: mount, network, IPC, UTS, and where that takes one a user namespace ([`namespaces`]);
 //! 3. a root in which the listed paths are, each at its own place, and nothing else ([`mounts`]);
 //! 4. limits, and which descriptors survive the exec;
@@ -29,7 +29,7 @@ use crate::cgroup::{self, Cgroup, Resources};
 use crate::{MachineSpec, Start};
 use identity::Identity;
 use landlock::RulesetCreated;
-pub(crate) use level::Report;
+pub(crate) use level::{ChildReport, Report};
 use level::{Reporter, Step};
 use mounts::Root;
 use namespaces::Namespaces;
@@ -185,8 +185,13 @@ impl Entry {
     }
 
     fn try_enter(&mut self) -> Result<(), Obstacle> {
-        if let Some(entrance) = &self.cgroup {
-            self.reporter.in_cgroup(cgroup::enter(entrance).is_ok());
+        if let Some(group) = &self.cgroup {
+            // SAFETY: a child of one thread before its exec is what `Self::enter` is for, and nobody has asked for an id before.
+            #[expect(unsafe_code, reason = "another process may go on from here")]
+            let entered = unsafe { cgroup::enter(group) };
+            if let Ok(successor) = entered {
+                self.reporter.in_cgroup(successor);
+            }
         }
         if self.reporter.wants_namespaces() {
             self.namespaces.enter()?;
@@ -201,7 +206,8 @@ impl Entry {
         }
         rustix::thread::set_no_new_privs(true).map_err(Step::NoNewPrivileges.failed())?;
         self.reporter.own_user(self.identity.assume().map_err(Step::Identity.failed())?);
-        // New ids clear the parent-death signal, and so do the capabilities of a new user namespace.
+        // A process that took the place of another has no parent-death signal yet; new ids clear it, and so do the capabilities of a
+        // new user namespace.
         pyro_runtime::child::die_with(self.parent).map_err(Step::ParentDeath.failed_io())?;
         if let Some(ruleset) = self.ruleset.take() {
             self.reporter.landlock(ruleset::enter(ruleset).map_err(Step::Landlock.failed())?);

@@ -14,6 +14,7 @@ use rustix::mount::{
     mount_remount, move_mount, open_tree, unmount,
 };
 use rustix::process::{chdir, pivot_root};
+use std::collections::HashSet;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -35,7 +36,7 @@ pub(super) struct Root {
 
 /// One place in it.
 struct Place {
-    /// Relative to the root: what has to be there for it, outermost first.
+    /// Relative to the root: what has to be there for it and is not there for one before it, outermost first.
     parents: Vec<CString>,
     /// Relative to the root.
     path: CString,
@@ -76,6 +77,11 @@ impl Root {
         }
         // What lies in another comes after it.
         places.sort_by(|a, b| a.path.cmp(&b.path));
+        let mut made = HashSet::new();
+        for place in &mut places {
+            place.parents.retain(|parent| made.insert(parent.clone()));
+            made.insert(place.path.clone());
+        }
         Ok(Self { directory: c_string(path)?, places })
     }
 
