@@ -23,11 +23,12 @@ pub(super) fn is_x86_64(data: &[u8]) -> bool {
         .is_ok_and(|header| header.e_machine.get(LittleEndian) == object::elf::EM_X86_64)
 }
 
-/// Whether a program is started by a loader of its own. The beginning of its file is enough: that has the program headers.
-pub(crate) fn needs_loader(beginning: &[u8]) -> bool {
+/// Whether a program runs without any other file: neither a script nor started by a loader. The beginning of its file is enough:
+/// that has the program headers.
+pub(crate) fn is_static(beginning: &[u8]) -> bool {
     FileHeader64::<LittleEndian>::parse(beginning)
         .and_then(|header| header.program_headers(LittleEndian, beginning))
-        .is_ok_and(|headers| headers.iter().any(|header| header.p_type(LittleEndian) == PT_INTERP))
+        .is_ok_and(|headers| !headers.iter().any(|header| header.p_type(LittleEndian) == PT_INTERP))
 }
 
 #[cfg(test)]
@@ -39,13 +40,13 @@ mod tests {
         let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         let names = needed(&program).unwrap();
         assert!(names.iter().any(|name| name == "libc.so.6"), "{names:?}");
-        assert!(is_x86_64(&program) && needs_loader(&program[..4096]));
+        assert!(is_x86_64(&program) && !is_static(&program[..4096]));
     }
 
     #[test]
     fn a_static_program_needs_nothing_and_other_files_are_refused() {
         assert_eq!(needed(crate::AGENT).unwrap(), Vec::<String>::new());
-        assert!(!needs_loader(&crate::AGENT[..4096]) && !needs_loader(b"#!/bin/sh\n"));
+        assert!(is_static(&crate::AGENT[..4096]) && !is_static(b"#!/bin/sh\n"));
         assert!(needed(b"#!/bin/sh\n").is_err() && !is_x86_64(b"#!/bin/sh\n"));
     }
 }

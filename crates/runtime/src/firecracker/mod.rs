@@ -14,7 +14,7 @@ use std::time::Duration;
 use pyro_protocol::error::{Diagnostic, ErrorKind};
 use serde::{Deserialize, Serialize};
 
-use crate::bundle::elf::needs_loader;
+use crate::bundle::elf::is_static;
 use crate::debian::FetchError;
 use crate::debian::download::Patience;
 use crate::digest::Sha256Digest;
@@ -66,8 +66,11 @@ pub enum FirecrackerError {
         found: Version,
     },
     /// It needs other files to run, which the jail of a VMM does not have.
-    #[error("{} is linked dynamically, and there are no libraries in the jail that it runs in", path.display())]
-    Dynamic {
+    #[error(
+        "{} is a script or linked dynamically, and there is neither a shell nor a library in the jail that it runs in",
+        path.display()
+    )]
+    NotStatic {
         /// The program.
         path: PathBuf,
     },
@@ -98,7 +101,7 @@ impl Diagnostic for FirecrackerError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Run { source, .. } => pyro_protocol::error::kind_of_io(source),
-            Self::NoVersion { .. } | Self::TooOld { .. } | Self::Dynamic { .. } => ErrorKind::Unsupported,
+            Self::NoVersion { .. } | Self::TooOld { .. } | Self::NotStatic { .. } => ErrorKind::Unsupported,
             Self::Missing => ErrorKind::NotFound,
             Self::Fetch(source) => source.kind(),
             Self::NotText { .. } => ErrorKind::InvalidInput,
@@ -110,9 +113,9 @@ impl Diagnostic for FirecrackerError {
     fn hint(&self) -> Option<String> {
         let variable = EnvVars::PYRO_FIRECRACKER_BIN;
         match self {
-            Self::Dynamic { .. } => {
-                Some("name one that is linked statically, as the official releases are".to_owned())
-            }
+            Self::NotStatic { .. } => Some(format!(
+                "name one by {variable} that is linked statically, as the official releases are"
+            )),
             Self::Run { .. } | Self::NoVersion { .. } | Self::TooOld { .. } => Some(format!(
                 "name another program by {variable}, or leave the variable out, so that Firecracker {} is fetched",
                 PINNED.version
@@ -207,8 +210,18 @@ pub struct Firecracker {
 }
 
 impl Firecracker {
-    /// The program at `path`. Fails when it cannot be run, is something else, is too old, or is linked dynamically.
+    /// The program at `path`. Fails when it cannot be run, is something else, is too old, or needs other files to run.
     pub fn at(path: &Path) -> Result<Self, FirecrackerError> {
+        let found = Self::asked(path)?;
+        match runs_alone(&found.path) {
+            Ok(true) => Ok(found),
+            Ok(false) => Err(FirecrackerError::NotStatic { path: found.path }),
+            Err(source) => Err(FirecrackerError::Run { path: found.path, source }),
+        }
+    }
+
+    /// What the program at `path` says that it is.
+    fn asked(path: &Path) -> Result<Self, FirecrackerError> {
         let failed = |source| FirecrackerError::Run { path: path.to_owned(), source };
         let path = fs::canonicalize(path).map_err(failed)?;
         // Before it is asked: one that is replaced meanwhile is another one.
@@ -219,9 +232,6 @@ impl Firecracker {
         };
         if version < OLDEST {
             return Err(FirecrackerError::TooOld { path, found: version });
-        }
-        if is_dynamic(&path).map_err(failed)? {
-            return Err(FirecrackerError::Dynamic { path });
         }
         Ok(Self { path, version, stamp })
     }
@@ -258,11 +268,11 @@ impl Firecracker {
     }
 }
 
-fn is_dynamic(program: &Path) -> io::Result<bool> {
+fn runs_alone(program: &Path) -> io::Result<bool> {
     const BEGINNING: u64 = 4096;
     let mut beginning = Vec::new();
     fs::File::open(program)?.take(BEGINNING).read_to_end(&mut beginning)?;
-    Ok(needs_loader(&beginning))
+    Ok(is_static(&beginning))
 }
 
 fn place(dirs: &Dirs, version: Version) -> PathBuf {
@@ -310,12 +320,15 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_needs_libraries_is_told_from_one_that_does_not() {
+    fn a_program_that_needs_other_files_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("firecracker");
-        assert!(is_dynamic(&std::env::current_exe().unwrap()).unwrap());
+        script(&path, "Firecracker v1.16.1");
+        let refused = Firecracker::at(&path).unwrap_err();
+        assert!(matches!(refused, FirecrackerError::NotStatic { .. }), "{refused}");
+        assert!(!runs_alone(&std::env::current_exe().unwrap()).unwrap());
         write_program(&path, crate::AGENT).unwrap();
-        assert!(!is_dynamic(&path).unwrap());
+        assert!(runs_alone(&path).unwrap());
     }
 
     #[test]
@@ -324,14 +337,14 @@ mod tests {
         let path = dir.path().join("firecracker");
         let can = |version: &str| {
             script(&path, &format!("Firecracker v{version}"));
-            let program = Firecracker::at(&path).unwrap();
+            let program = Firecracker::asked(&path).unwrap();
             (program.restores(), program.overrides_vsock())
         };
         assert_eq!(can("1.15.1"), (true, false));
         assert_eq!(can("1.16.0"), (false, false));
         assert_eq!(can("1.16.1"), (true, true));
-        let before = Firecracker::at(&path).unwrap().identity();
+        let before = Firecracker::asked(&path).unwrap().identity();
         script(&path, "Firecracker v1.16.1");
-        assert_ne!(Firecracker::at(&path).unwrap().identity(), before, "another file");
+        assert_ne!(Firecracker::asked(&path).unwrap().identity(), before, "another file");
     }
 }

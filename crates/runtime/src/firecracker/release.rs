@@ -123,7 +123,7 @@ mod tests {
         assert!(install(&other).unwrap_err().to_string().ends_with("has no program in it"));
         assert!(!target.exists());
         install(&release).unwrap();
-        assert_eq!(Firecracker::at(&target).unwrap().version(), Version(1, 16, 1));
+        assert_eq!(Firecracker::asked(&target).unwrap().version(), Version(1, 16, 1));
         let left: Vec<_> =
             fs::read_dir(target.parent().unwrap()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left, ["firecracker"]);
