@@ -1,4 +1,4 @@
-//! Files that are sparse: of what a guest has had, the pages that hold something.
+//! Copies of guests' memories and disks without their pages of zeros. Where those are to stay, [`crate::fs::copy_sparse`] is faster.
 
 use crate::fs::{FsError, data_regions};
 use std::fs::File;

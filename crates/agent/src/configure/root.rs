@@ -76,7 +76,7 @@ pub(super) const STAGED: [(&str, &str); 5] = [
 /// A staged root.
 #[derive(Debug)]
 pub struct Staged {
-    /// The device of the writable disk, which nothing has touched.
+    /// The device of the writable disk.
     scratch: PathBuf,
     /// The files of [`NAMES`], open.
     names: [File; 3],
@@ -158,7 +158,8 @@ pub(super) fn mount_overlay(options: &CStr) -> Result<(), Fail> {
     attach(Path::new("overlay"), ROOT_DIR, "overlay", MountFlags::NOATIME, Some(options))
 }
 
-/// What a root needs and an image may lack.
+/// What a root needs and an image may lack. Before a seed is joined, as in a template, an image must lack nothing: a directory that
+/// is made above the image alone would hide the seed's of that name.
 pub(super) fn fill_in() -> Result<(), Fail> {
     offer_modules_in_lib()?;
     for (directory, mode) in [("/tmp", 0o1777), (WORKSPACE_DIR, 0o755)] {

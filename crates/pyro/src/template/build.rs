@@ -13,7 +13,7 @@ use pyro_runtime::sparse;
 use pyro_vmm::guest::{ExecEvent, ExecRequest};
 use pyro_vmm::{Guest, Machine, Snapshot, VmmError};
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// What is run before the memory is taken: what commands have in common is then in the guest's memory. One that an
@@ -113,14 +113,14 @@ impl Pyro {
         taken?;
         match disk {
             // The guest stood still from before its memory was taken to its end.
-            Some(to) => blocking(move || Ok(copy_disk(&plan.throwaway_disk(), &to)?)).await,
+            Some(to) => {
+                let disk = plan.throwaway_disk();
+                let opened = File::open(&disk).map_err(FsError::on("open", &disk))?;
+                blocking(move || Ok(sparse::write(&opened, &to)?)).await
+            }
             None => Ok(()),
         }
     }
-}
-
-fn copy_disk(disk: &Path, to: &Path) -> Result<(), FsError> {
-    sparse::write(&File::open(disk).map_err(FsError::on("open", disk))?, to)
 }
 
 async fn open(store: &TemplateStore, key: &TemplateKey) -> Result<Result<Template, Unusable>, PyroError> {

@@ -1,7 +1,7 @@
 //! A template in the making.
 
 use super::key::TemplateKey;
-use super::names::{KINDS, Parts};
+use super::parts::{KINDS, Parts};
 use super::store::{Template, TemplateStore};
 use pyro_protocol::error::chain;
 use pyro_runtime::fs::{FsError, create_dir_all, remove_all, set_mode};

@@ -17,7 +17,7 @@ pub(crate) struct TemplateKey {
     pub(crate) agent: Sha256Digest,
     /// Name of the engine.
     pub(crate) engine: String,
-    /// Digest of how that engine builds machines.
+    /// Digest of how that engine builds machines, and of the layout of their writable disk.
     pub(crate) machine: Sha256Digest,
     /// Digest of this host: processor, kernel, access to KVM.
     pub(crate) host: Sha256Digest,

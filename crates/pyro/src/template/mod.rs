@@ -12,7 +12,7 @@
 mod build;
 mod building;
 mod key;
-mod names;
+mod parts;
 mod store;
 mod unusable;
 
@@ -27,6 +27,7 @@ use crate::vm::Shape;
 use crate::{Pyro, PyroError};
 use jiff::{SignedDuration, Timestamp};
 use pyro_images::{Environment, Recipe};
+use pyro_runtime::bundle::scratch_disk_layout;
 use pyro_runtime::child::{Priority, spawn_detached};
 use pyro_runtime::env_vars::{EnvVars, Lookup};
 use pyro_runtime::{Bundle, FirecrackerSource, Sha256Digest, host};
@@ -157,7 +158,7 @@ pub(crate) fn key(
         bundle: bundle.id(),
         agent: Sha256Digest::of(pyro_runtime::AGENT),
         engine: engine.capabilities().engine.to_owned(),
-        machine: engine.shape(),
+        machine: Sha256Digest::of(format!("{} {}", engine.shape(), scratch_disk_layout()).as_bytes()),
         host: host::identity(bundle.id()),
         vcpu_count: vcpus.get(),
         mem_mib: memory.get(),

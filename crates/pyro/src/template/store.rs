@@ -16,7 +16,7 @@
 //! whether they are still these files, and one that does not is hashed again before anybody uses it.
 
 use super::key::TemplateKey;
-use super::names::{KINDS, Parts, SHORT_DIGEST, is_content, name_of};
+use super::parts::{ALWAYS_HASHED, KINDS, Parts, SHORT_DIGEST, is_content, name_of};
 use super::unusable::Unusable;
 use jiff::Timestamp;
 use pyro_images::Pruned;
@@ -26,7 +26,7 @@ use pyro_runtime::fs::{
 };
 use pyro_runtime::lock::FileLock;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -108,7 +108,9 @@ impl TemplateStore {
     /// How many templates there are, for whatever key.
     pub(crate) fn count(&self) -> usize {
         let files = fs::read_dir(&self.directory).into_iter().flatten().flatten();
-        files.filter(|entry| entry.path().extension().is_some_and(|kind| kind == KINDS.disk)).count()
+        let names = files.filter_map(|entry| entry.file_name().into_string().ok());
+        let of_content = names.filter(|file| is_content(file));
+        of_content.filter_map(|file| Some(name_of(&file)?.to_owned())).collect::<BTreeSet<_>>().len()
     }
 
     /// Waits at most `patience` for whoever is building the template of `key`.
@@ -125,28 +127,37 @@ impl TemplateStore {
     /// Makes the finished files, which are in the build directory, the template of `key`; the one before is removed.
     pub(super) fn install(&self, key: &TemplateKey, built: &Parts<PathBuf>) -> Result<Template, FsError> {
         let name = key.name();
-        let digests = built.try_map(|path| digest(path))?;
+        let digests = built.try_map(|path| finish(path))?;
         let stem = format!("{name}-{}", &digests.state.to_string()[..SHORT_DIGEST]);
-        let files = built.zip(&digests).zip(&KINDS).try_map(|((from, sha256), kind)| {
-            let file = format!("{stem}.{kind}");
-            let to = self.directory.join(&file);
-            // The manifest vouches for it, also after a crash of the host: it has to be on disk first.
-            File::open(from).and_then(|file| file.sync_all()).map_err(FsError::on("write", *from))?;
-            set_mode(from, 0o600)?;
-            fs::rename(from, &to).map_err(FsError::on("rename", *from))?;
-            let metadata = fs::metadata(&to).map_err(FsError::on("read", &to))?;
-            Ok::<_, FsError>(FileRecord {
-                name: file,
+        let names = KINDS.map(|kind| format!("{stem}.{kind}"));
+        let installed = self.rename(built, &names).and_then(|renamed| {
+            let files = names.zip(&digests).zip(&renamed).map(|((name, sha256), metadata)| FileRecord {
+                name: (*name).clone(),
                 bytes: metadata.len(),
                 sha256: **sha256,
-                stamp: Stamp::of(&metadata),
-            })
+                stamp: Stamp::of(metadata),
+            });
+            let manifest = Manifest { key: key.clone(), created_at: Timestamp::now(), files };
+            Self::write(&self.manifest_path(&name), &manifest)?;
+            Ok(manifest)
+        });
+        let manifest = installed.inspect_err(|_| {
+            // Of this template alone: its digest is in them.
+            for name in names.all() {
+                let _left = remove_all(&self.directory.join(name));
+            }
         })?;
-        let manifest = Manifest { key: key.clone(), created_at: Timestamp::now(), files };
-        Self::write(&self.manifest_path(&name), &manifest)?;
         remove_all(&self.rejection_path(&name))?;
         self.sweep(&name, &manifest)?;
         Ok(self.template(&manifest))
+    }
+
+    fn rename(&self, built: &Parts<PathBuf>, names: &Parts<String>) -> Result<Parts<fs::Metadata>, FsError> {
+        built.zip(names).try_map(|(from, name)| {
+            let to = self.directory.join(name);
+            fs::rename(from, &to).map_err(FsError::on("rename", *from))?;
+            fs::metadata(&to).map_err(FsError::on("read", &to))
+        })
     }
 
     /// Takes back what [`Self::note`] recorded.
@@ -236,10 +247,10 @@ impl TemplateStore {
 
     /// Says what is wrong; stamps that had to be renewed are written back.
     fn verify(&self, name: &str, manifest: &Manifest) -> Result<Template, String> {
-        let files = manifest.files.zip(&KINDS).try_map(|(record, kind)| {
-            let always = [KINDS.state, KINDS.apart_state].contains(kind);
-            self.verify_file(name, record, always)
-        })?;
+        let files = manifest
+            .files
+            .zip(&ALWAYS_HASHED)
+            .try_map(|(record, always)| self.verify_file(name, record, **always))?;
         let renewed = Manifest { files, ..manifest.clone() };
         // Only a matter of speed: where it cannot be written, or another process is at it, it is hashed again next time.
         if renewed != *manifest
@@ -314,6 +325,13 @@ impl TemplateStore {
     }
 }
 
+/// The digest of a file that is on disk when this returns: a manifest vouches for it, also after a crash of the host.
+fn finish(path: &Path) -> Result<Sha256Digest, FsError> {
+    set_mode(path, 0o600)?;
+    File::open(path).and_then(|file| file.sync_all()).map_err(FsError::on("write", path))?;
+    digest(path)
+}
+
 fn digest(path: &Path) -> Result<Sha256Digest, FsError> {
     let file = File::open(path).map_err(FsError::on("open", path))?;
     digest_of_data(&file).map_err(FsError::on("read", path))
@@ -343,6 +361,13 @@ mod tests {
                 fs::write(path, content).unwrap();
             }
             building.finish().unwrap()
+        }
+
+        fn edit(&self, edit: impl FnOnce(&mut serde_json::Value)) {
+            let path = self.store.manifest_path(&key().name());
+            let mut manifest = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+            edit(&mut manifest);
+            TemplateStore::write(&path, &manifest).unwrap();
         }
 
         fn begin(&self) -> Building {
@@ -388,21 +413,20 @@ mod tests {
             how(cache.store.open(&key()).unwrap_err())
         };
         let differs = "sha256 differs";
-        assert!(spoil(&|template| fs::write(&template.files.state, b"CONTENT").unwrap()).contains(differs));
-        assert!(
-            spoil(&|template| fs::write(&template.files.state, b"cont").unwrap())
-                .contains("4 bytes instead of 7")
-        );
-        assert!(
-            spoil(&|template| fs::write(&template.files.ram, b"c").unwrap()).contains("1 bytes instead of 7")
-        );
-        assert!(spoil(&|template| fs::remove_file(&template.files.ram).unwrap()).contains("missing"));
-        let set_back = |template: &Template| {
-            let written = fs::metadata(&template.files.ram).unwrap().modified().unwrap();
-            fs::write(&template.files.ram, b"CONTENT").unwrap();
-            File::options().write(true).open(&template.files.ram).unwrap().set_modified(written).unwrap();
-        };
-        assert!(spoil(&set_back).contains(differs), "also with its modification time set back");
+        for at in 0..KINDS.all().len() {
+            // Of the same length; what is not hashed each time has its modification time set back.
+            let changed = |template: &Template| {
+                let path = template.files.all()[at];
+                let written = fs::metadata(path).unwrap().modified().unwrap();
+                fs::write(path, b"CONTENT").unwrap();
+                File::options().write(true).open(path).unwrap().set_modified(written).unwrap();
+            };
+            assert!(spoil(&changed).contains(differs), "{}", KINDS.all()[at]);
+            let cut = |template: &Template| fs::write(template.files.all()[at], b"cont").unwrap();
+            assert!(spoil(&cut).contains("4 bytes instead of 7"), "{}", KINDS.all()[at]);
+            let removed = |template: &Template| fs::remove_file(template.files.all()[at]).unwrap();
+            assert!(spoil(&removed).contains("missing"), "{}", KINDS.all()[at]);
+        }
         assert!(
             spoil(&|_| fs::write(cache.store.manifest_path(&key().name()), "{").unwrap())
                 .contains("unreadable")
@@ -411,6 +435,52 @@ mod tests {
         let template = cache.install(b"content");
         fs::write(&template.files.ram, b"content").unwrap();
         cache.store.open(&key()).unwrap();
+    }
+
+    #[test]
+    fn states_are_hashed_whatever_their_stamps_say() {
+        let cache = Cache::new();
+        for (at, always) in ALWAYS_HASHED.all().into_iter().enumerate() {
+            let template = cache.install(b"content");
+            let path = template.files.all()[at];
+            fs::write(path, b"CONTENT").unwrap();
+            let stamp = Stamp::of(&fs::metadata(path).unwrap());
+            let part = KINDS.all()[at].replace('.', "_");
+            cache.edit(|manifest| manifest["files"][&part]["stamp"] = serde_json::to_value(stamp).unwrap());
+            assert_eq!(cache.store.open(&key()).is_err(), *always, "{part}");
+        }
+    }
+
+    #[test]
+    fn a_template_of_another_form_is_stale_for_another_key_and_else_damaged() {
+        let cache = Cache::new();
+        cache.install(b"content");
+        cache.edit(|manifest| {
+            let files = manifest.as_object_mut().unwrap().remove("files").unwrap();
+            for part in ["ram", "state"] {
+                manifest[part] = files[part].clone();
+            }
+        });
+        assert!(how(cache.store.open(&key()).unwrap_err()).contains("unreadable"));
+        let other = TemplateKey { agent: Sha256Digest::of(b"other"), ..key() };
+        let stale = cache.store.open(&other).unwrap_err();
+        assert!(matches!(stale, Unusable::Stale { made_for: "another agent", .. }), "{stale:?}");
+        assert_eq!(cache.store.count(), 1);
+    }
+
+    #[test]
+    fn an_install_that_fails_leaves_nothing() {
+        let cache = Cache::new();
+        let last = cache.install(b"content").files.apart_state;
+        let present = cache.install(b"another").files;
+        // No file is renamed to where a directory is.
+        fs::create_dir(&last).unwrap();
+        let building = cache.begin();
+        building.files().all().iter().for_each(|path| fs::write(path, b"content").unwrap());
+        let failed = building.finish().unwrap_err();
+        assert!(failed.to_string().contains("rename"), "{failed}");
+        assert_eq!(cache.store.open(&key()).unwrap().files.all(), present.all());
+        assert_eq!(cache.files().len(), 7, "{:?}", cache.files());
     }
 
     #[test]

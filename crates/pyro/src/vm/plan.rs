@@ -21,7 +21,7 @@ pub(crate) struct MachinePlan {
     pub(crate) name: String,
     /// An existing private directory.
     pub(crate) directory: PathBuf,
-    /// Its writable disk; without one it gets an empty one that is of no use afterwards.
+    /// Its writable disk; without one it gets a new one that is of no use afterwards.
     pub(crate) disk: Option<PathBuf>,
     /// The image of the tree that its workspace begins with, if it is to have one.
     pub(crate) seed: Option<PathBuf>,

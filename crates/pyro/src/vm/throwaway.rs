@@ -63,7 +63,7 @@ impl Throwaway {
         Ok(outcome.map_err(|error| error.with_console(self.running.machine.as_ref()))?.into_code_and_stdout())
     }
 
-    /// Replaces the whole machine by a new one with an empty disk.
+    /// Replaces the whole machine by a new one with a new disk.
     #[boxed]
     pub async fn reset(&mut self) -> Result<(), PyroError> {
         self.running.machine.kill().await;

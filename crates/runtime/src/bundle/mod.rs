@@ -36,7 +36,7 @@ pub use derived::SEED_DISK_BYTES;
 pub use error::{BundleError, Problem};
 pub use manifest::{Components, Manifest, ManifestFile, ManifestPackage};
 pub use mkfs::{MkfsTar, Tails};
-pub use scratch::SCRATCH_DISK_BYTES;
+pub use scratch::{SCRATCH_DISK_BYTES, scratch_disk_layout};
 pub use store::{BundleStatus, Check, EnsureOptions};
 pub use tool::Tool;
 pub use vmlinux::VmlinuxError;

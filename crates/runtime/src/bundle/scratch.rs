@@ -35,12 +35,16 @@ const EXTENDED: &str =
 /// What the agent makes on every disk that lacks it. Made here, it costs nothing at a start.
 const DIRECTORIES: [&str; 2] = ["upper", "work"];
 
-/// Name of the template's file, which tells one layout from another: what an earlier pyro has left is not taken for this
-/// one's.
+/// Digest of how writable disks are made: tells one layout from another.
+pub fn scratch_disk_layout() -> Sha256Digest {
+    let bytes = SCRATCH_DISK_BYTES.to_string();
+    let layout = [&bytes, UUID, HASH_SEED, FEATURES, JOURNAL_MIB, EXTENDED].into_iter().chain(DIRECTORIES);
+    Sha256Digest::of(layout.collect::<Vec<_>>().join("\n").as_bytes())
+}
+
+/// Name of the template's file: what a pyro with another layout has left is not taken for this one's.
 pub(super) fn file_name() -> String {
-    let layout = [UUID, HASH_SEED, FEATURES, JOURNAL_MIB, EXTENDED].into_iter().chain(DIRECTORIES);
-    let layout = layout.collect::<Vec<_>>().join("\n");
-    format!("disk-{}.ext4", Sha256Digest::of(layout.as_bytes()).short())
+    format!("disk-{}.ext4", scratch_disk_layout().short())
 }
 
 /// Writes the template to the new file `image`, with the mke2fs of the bundle in `bundle`.

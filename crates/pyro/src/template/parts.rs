@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 /// One of each file that a template has. A machine begins with one of two memories: the one in which the root is joined and
 /// filled in, where its disk is a copy of the template's; else the one in which nothing of a disk is mounted.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Parts<T> {
     /// Memory of the guest with a joined root.
@@ -21,6 +21,10 @@ pub(crate) struct Parts<T> {
     /// Its CPUs and devices.
     pub(crate) apart_state: T,
 }
+
+/// Which of them are hashed before each use: what is small. A change in the others shows in their stamps.
+pub(super) const ALWAYS_HASHED: Parts<bool> =
+    Parts { ram: false, state: true, disk: false, apart_ram: false, apart_state: true };
 
 /// The ends of the names of a template's files.
 pub(super) const KINDS: Parts<&str> =
