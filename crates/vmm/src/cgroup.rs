@@ -219,10 +219,12 @@ fn open(path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
 
 #[cfg(test)]
 impl Cgroup {
-    /// One in any hierarchy that will do, even without controllers; none where there is no such.
+    /// One in any hierarchy that will do, even without controllers; none where there is no such. Root has one everywhere: it need not
+    /// be mounted.
     pub(crate) fn for_test(name: &str) -> Option<Self> {
         let name = format!("test/{name}-{}", std::process::id());
-        Self::create_in(&own_parent()?, &name, Resources::least()).ok()
+        let create_in = |parent: PathBuf| Self::create_in(&parent, &name, Resources::least()).ok();
+        own_parent().and_then(create_in).or_else(|| unmounted_root().and_then(create_in))
     }
 
     /// The processes in it.
@@ -230,6 +232,19 @@ impl Cgroup {
         let listed = fs::read_to_string(self.path.join("cgroup.procs")).unwrap();
         listed.lines().filter_map(|pid| pid.parse().ok().and_then(Pid::from_raw)).collect()
     }
+}
+
+/// Of all groups.
+#[cfg(test)]
+fn unmounted_root() -> Option<PathBuf> {
+    use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+    static ROOT: std::sync::OnceLock<Option<OwnedFd>> = std::sync::OnceLock::new();
+    let root = ROOT.get_or_init(|| {
+        let context = fsopen("cgroup2", FsOpenFlags::FSOPEN_CLOEXEC).ok()?;
+        fsconfig_create(&context).ok()?;
+        fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).ok()
+    });
+    Some(format!("/proc/self/fd/{}", root.as_ref()?.as_raw_fd()).into())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::engine::ExitReport;
 use crate::jail::{self, ChildReport, Jail, JailLevel};
 use crate::tail::Tail;
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::retry_on_intr;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, kill_process, kill_process_group, pidfd_open, pidfd_send_signal,
     waitpgid, waitpid,
@@ -144,8 +145,8 @@ fn keep(
         Some(jail) => spawn_jailed(command, jail, &inherited, cgroup.as_ref()),
         None => spawn(command, &inherited).map(|child| (child, None)),
     };
-    let running = running.and_then(|(child, jail)| {
-        let handle = pidfd_open(child.pid(), PidfdFlags::empty())?;
+    let running = running.and_then(|(mut child, jail)| {
+        let handle = pidfd_open(child.pid(), PidfdFlags::empty()).inspect_err(|_| child.end())?;
         Ok((Started { pid: child.pid().as_raw_pid().unsigned_abs(), handle, jail }, child))
     });
     let (start, mut child) = match running {
@@ -186,13 +187,19 @@ impl Running {
         let _gone = kill_process(self.pid(), Signal::KILL);
     }
 
+    /// Kills it, and waits for it.
+    fn end(&mut self) {
+        self.kill();
+        let _ended = self.wait();
+    }
+
     fn wait(&mut self) -> io::Result<ExitStatus> {
         self.successor.map_or_else(|| self.forked.wait(), wait_for)
     }
 }
 
 fn wait_for(pid: Pid) -> io::Result<ExitStatus> {
-    let ended = rustix::io::retry_on_intr(|| waitpid(Some(pid), WaitOptions::empty()))?;
+    let ended = retry_on_intr(|| waitpid(Some(pid), WaitOptions::empty()))?;
     let (_, status) = ended.ok_or(io::ErrorKind::NotFound)?;
     Ok(ExitStatus::from_raw(status.as_raw()))
 }
@@ -245,8 +252,10 @@ fn spawn_jailed(
                 // Killed before it could tell, it may have been another one, which is of the same group of processes.
                 let group = Pid::from_child(&running.forked);
                 let _gone = kill_process_group(group, Signal::KILL);
-                while waitpgid(group, WaitOptions::empty()).is_ok_and(|ended| ended.is_some()) {}
                 drop(running.forked.wait());
+                while retry_on_intr(|| waitpgid(group, WaitOptions::empty()))
+                    .is_ok_and(|ended| ended.is_some())
+                {}
                 return Err(io::Error::other("the child did not tell how it was jailed"));
             }
         }
