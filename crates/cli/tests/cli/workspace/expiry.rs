@@ -5,12 +5,14 @@ use crate::{DEBIAN, SUITE};
 use pyro_testkit::{Home, Workspace, poll_until};
 use std::time::{Duration, SystemTime};
 
-/// Time to live in these tests, and how much later everything has to be gone.
-const TTL: &str = "3";
-const GONE_DEADLINE: Duration = Duration::from_secs(10);
+/// Time to live of one workspace, and of several, which have to be there at the same time.
+const TTL: Duration = Duration::from_secs(3);
+const TTL_OF_SEVERAL: Duration = Duration::from_secs(8);
+/// How long after their creation everything has to be gone.
+const GONE_DEADLINE: Duration = Duration::from_secs(15);
 
-fn short_lived(home: &Home) -> Workspace<'_> {
-    home.workspace_with(&["--ttl-seconds", TTL])
+fn short_lived(home: &Home, ttl: Duration) -> Workspace<'_> {
+    home.workspace_with(&["--ttl-seconds", &ttl.as_secs().to_string()])
 }
 
 fn expect_nothing_left(home: &Home) {
@@ -23,7 +25,7 @@ fn expect_nothing_left(home: &Home) {
 #[test]
 fn what_has_expired_is_gone_without_anyone_calling() {
     let home = SUITE.with(DEBIAN);
-    let (running, stopped, crashed) = (short_lived(&home), short_lived(&home), short_lived(&home));
+    let [running, stopped, crashed] = [(); 3].map(|()| short_lived(&home, TTL_OF_SEVERAL));
     stopped.call("stop", &[]).run().expect(0).text();
     crashed.vmm().unwrap().kill();
     assert!(home.workspaces().len() == 6, "{:?}", home.workspaces());
@@ -41,7 +43,7 @@ fn what_has_expired_is_gone_without_anyone_calling() {
 #[test]
 fn a_command_ends_with_its_workspace_and_is_told_why() {
     let home = SUITE.with(DEBIAN);
-    let workspace = short_lived(&home);
+    let workspace = short_lived(&home, TTL);
     let run = workspace.exec(&["--timeout-seconds", "100", "--json"], "sleep 1000").run();
     assert!(run.elapsed < GONE_DEADLINE, "{:?}", run.elapsed);
     let error = run.refused((125, "not_found"));
@@ -53,7 +55,7 @@ fn a_command_ends_with_its_workspace_and_is_told_why() {
 #[test]
 fn calls_at_the_moment_of_expiry_are_answered_at_once() {
     let home = SUITE.with(DEBIAN);
-    let workspace = short_lived(&home);
+    let workspace = short_lived(&home, TTL);
     let gone = poll_until(GONE_DEADLINE, || {
         let status = workspace.call("status", &["--json"]).run();
         assert!(status.elapsed < Duration::from_secs(3), "{:?}: {:?}", status.elapsed, status.code);
@@ -67,18 +69,17 @@ fn calls_at_the_moment_of_expiry_are_answered_at_once() {
 #[test]
 fn what_nobody_supervises_is_removed_by_the_next_call() {
     let home = SUITE.with(DEBIAN);
-    let (named, listed) = (short_lived(&home), short_lived(&home));
     let kept = home.workspace();
+    let [named, listed] = [(); 2].map(|()| short_lived(&home, TTL_OF_SEVERAL));
     for workspace in [&named, &listed] {
         workspace.supervisor().unwrap().end();
     }
     assert_eq!(named.status()["state"], "stopped");
-    let created = SystemTime::now();
-    let expired =
-        poll_until(GONE_DEADLINE, || (created.elapsed().unwrap() > Duration::from_secs(4)).then_some(()));
+    let stopped = SystemTime::now();
+    let expired = poll_until(GONE_DEADLINE, || (stopped.elapsed().unwrap() > TTL_OF_SEVERAL).then_some(()));
     assert!(expired.is_some());
     let error = named.refused("exec", &["--", "true"], (125, "not_found"));
-    assert!(error["message"].as_str().unwrap().contains("its time to live of 3 s has passed"), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("its time to live of 8 s has passed"), "{error}");
     let left = list(&home);
     assert_eq!((&left["count"], &left["workspaces"][0]["workspace_id"]), (&1.into(), &kept.id().into()));
     assert_eq!(home.workspaces().len(), 2, "{:?}", home.workspaces());
