@@ -2,6 +2,7 @@
 
 use crate::{DEBIAN, SUITE};
 use pyro_testkit::Process;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -44,9 +45,17 @@ fn a_vmm_is_in_its_jail_warm_and_cold() {
                 let its_own = fs::read_link(about(&vmm, &format!("ns/{namespace}"))).unwrap();
                 assert_ne!(its_own, own(namespace), "{namespace}");
             }
-            let seen = |path: &Path| about(&vmm, "root").join(path.strip_prefix("/").unwrap()).exists();
-            for hidden in ["/etc", "/home", "/root/.bashrc", "/tmp", "/proc", "/sys", "/usr/bin"] {
+            let in_jail = |path: &Path| about(&vmm, "root").join(path.strip_prefix("/").unwrap());
+            let seen = |path: &Path| in_jail(path).exists();
+            for hidden in ["/etc", "/root/.bashrc", "/proc", "/sys", "/usr/bin"] {
                 assert!(!seen(Path::new(hidden)), "{hidden}");
+            }
+            // Where it lies below one of these there is the way to it, and nothing beside that.
+            for shared in ["/home", "/tmp"] {
+                let way = home.path().strip_prefix(shared).ok().and_then(|below| below.iter().next());
+                let entries = fs::read_dir(in_jail(Path::new(shared))).into_iter().flatten();
+                let names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+                assert_eq!(names, way.map(Into::into).into_iter().collect::<Vec<OsString>>(), "{shared}");
             }
             let directory = home.workspace_directory(workspace.id());
             assert!(seen(&directory.join("disk.ext4")));
