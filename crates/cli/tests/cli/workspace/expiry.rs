@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 /// Time to live of one workspace, and of several, which have to be there at the same time.
 const TTL: Duration = Duration::from_secs(3);
 const TTL_OF_SEVERAL: Duration = Duration::from_secs(8);
-/// How long after their creation everything has to be gone.
+/// How long after the last of them was used everything has to be gone.
 const GONE_DEADLINE: Duration = Duration::from_secs(15);
 
 fn short_lived(home: &Home, ttl: Duration) -> Workspace<'_> {
