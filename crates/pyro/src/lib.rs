@@ -30,6 +30,8 @@ mod readiness;
 mod runtime;
 mod store;
 mod template;
+#[cfg(test)]
+mod testing;
 pub mod vm;
 pub mod workspace;
 

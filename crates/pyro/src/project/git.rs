@@ -305,13 +305,13 @@ pub(super) fn message(said: &Said) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::block_on;
     use rustix::process::test_kill_process_group;
     use std::time::Instant;
 
     #[test]
     fn a_call_ends_with_everything_that_it_has_started() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
+        block_on(async {
             let mut command = std::process::Command::new("sh");
             command.args(["-c", "sleep 1000 & sleep 1000"]).stdin(Stdio::null());
             command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -331,9 +331,8 @@ mod tests {
 
     #[test]
     fn what_is_left_behind_with_the_outputs_is_not_waited_for() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let begun = Instant::now();
-        let said = runtime.block_on(async {
+        let said = block_on(async {
             let mut command = std::process::Command::new("sh");
             command.args(["-c", "sleep 20 & echo out; echo err >&2; exit 3"]).stdin(Stdio::null());
             command.stdout(Stdio::piped()).stderr(Stdio::piped());

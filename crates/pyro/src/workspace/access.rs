@@ -65,12 +65,14 @@ impl Pyro {
             if !self.is_unsettled(&record) {
                 return Ok(record);
             }
-            let is_leaving = record.is_expired() || record.state == WorkspaceState::Deleting;
+            let is_leaving = record.is_leaving();
             let is_coming = record.state == WorkspaceState::Creating;
             let patience = if is_leaving || is_coming { Duration::ZERO } else { TURN_PATIENCE };
             match self.lock(id, patience).await {
                 Ok(lock) => self.settle(id, lock).await?,
-                Err(_) if is_coming => return Err(wrong_state(&record, "this", "running")),
+                Err(error) if is_coming && error.kind() != ErrorKind::NotFound => {
+                    return Err(wrong_state(&record, "this", "running"));
+                }
                 Err(_) if is_leaving => return Err(expired(&record)),
                 Err(error) => return Err(error),
             }
@@ -117,7 +119,7 @@ impl Pyro {
         self.workspace(id).await?;
         let lock = self.lock(id, TURN_PATIENCE).await?;
         let record = self.find_record(id).await?;
-        if record.is_expired() || record.state == WorkspaceState::Deleting {
+        if record.is_leaving() {
             return Err(expired(&record));
         }
         // Whoever had the turn before may have been killed.
@@ -289,9 +291,14 @@ impl Pyro {
             Err(error) if error.kind() == ErrorKind::TimedOut => {
                 Err(WorkspaceError::Busy { id: busy }.into())
             }
-            // A record without files: whoever removed them was killed in between.
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.find_record(id).await?;
+                let record = self.find_record(id).await?;
+                if record.is_to_be_removed() {
+                    // Whoever removed its files removes the record next, unless it was killed: what is made here now would stay.
+                    self.transact(move |store| Record::delete(store, &busy)).await?;
+                    return Err(expired(&record));
+                }
+                // Somebody else has removed them.
                 blocking(move || {
                     present.create()?;
                     Ok(present.lock(Duration::ZERO)?)
@@ -318,9 +325,8 @@ impl Pyro {
     /// Whether a record claims what is not so, or what is not to stay.
     fn is_unsettled(&self, record: &Record) -> bool {
         let must_live = record.state == WorkspaceState::Running;
-        record.is_expired()
+        record.is_to_be_removed()
             || record.pending_reset.is_some()
-            || matches!(record.state, WorkspaceState::Deleting | WorkspaceState::Creating)
             || must_live && !self.workspace_directory(&record.id).is_supervised()
     }
 
@@ -342,8 +348,7 @@ impl Pyro {
     async fn repair(&self, record: &Record) -> Result<(), PyroError> {
         let directory = self.workspace_directory(&record.id);
         let id = record.id.clone();
-        if record.is_expired() || matches!(record.state, WorkspaceState::Deleting | WorkspaceState::Creating)
-        {
+        if record.is_to_be_removed() {
             supervisor::end(&directory).await?;
             return self.remove_workspace_files(&id).await;
         }
@@ -371,6 +376,16 @@ impl Session {
 }
 
 impl Record {
+    /// It was deleted, or its time has passed.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.is_expired() || self.state == WorkspaceState::Deleting
+    }
+
+    /// Nobody is to have it: for whoever has the turn it is there to be removed.
+    fn is_to_be_removed(&self) -> bool {
+        self.is_leaving() || self.state == WorkspaceState::Creating
+    }
+
     /// It has a guest, or will when started; otherwise its commands run on the host.
     pub(crate) fn is_guest(&self) -> bool {
         self.origin.image_digest.is_some()
@@ -427,8 +442,7 @@ fn near(id: &WorkspaceId, records: &[Record]) -> Vec<String> {
         let by_name = record.name.as_deref().map_or(0.0, |name| strsim::jaro_winkler(id.as_str(), name));
         by_id.max(by_name)
     };
-    let present =
-        records.iter().filter(|record| !record.is_expired() && record.state != WorkspaceState::Deleting);
+    let present = records.iter().filter(|record| !record.is_leaving());
     let mut ranked: Vec<(f64, &Record)> = present.map(|record| (score(record), record)).collect();
     ranked.sort_by(|left, right| right.0.total_cmp(&left.0));
     let shown = ranked.into_iter().filter(|(score, _)| *score > SIMILAR).take(MOST);
@@ -439,3 +453,6 @@ fn near(id: &WorkspaceId, records: &[Record]) -> Vec<String> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,9 +54,7 @@ impl Pyro {
     #[boxed]
     pub async fn list_workspaces(&self) -> Result<WorkspaceList, PyroError> {
         let records = self.sweep().await?;
-        let present = records
-            .into_iter()
-            .filter(|record| !record.is_expired() && record.state != WorkspaceState::Deleting);
+        let present = records.into_iter().filter(|record| !record.is_leaving());
         let mut counts = self.read(ServiceRow::counts).await?;
         let workspaces: Vec<_> = present
             .map(|record| entry(counts.remove(record.id.as_str()).unwrap_or_default(), record))

@@ -1,7 +1,8 @@
 //! What is taken of a checkout.
 
-use super::support::{Repo, block_on, diagnosed, found, sdk, tracked_by_git};
+use super::support::{Repo, diagnosed, found, tracked_by_git};
 use crate::project::{Project, ProjectReport, checkout};
+use crate::testing::{block_on, sdk};
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::os::unix::ffi::OsStrExt;

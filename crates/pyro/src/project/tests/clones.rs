@@ -1,7 +1,8 @@
 //! Clean clones.
 
-use super::support::{Repo, block_on, git, sdk};
+use super::support::{Repo, git};
 use crate::project::{Project, ProjectError, RepoRef, RepoUrl};
+use crate::testing::{block_on, sdk};
 use crate::{Pyro, PyroError};
 use pyro_protocol::error::{Diagnostic, chain};
 use std::fs;

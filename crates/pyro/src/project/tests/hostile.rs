@@ -1,7 +1,8 @@
 //! Repositories whose configuration, attributes or index are an attack on whoever looks at them.
 
-use super::support::{Repo, Trap, block_on, diagnosed, found, sdk, try_git};
+use super::support::{Repo, Trap, diagnosed, found, try_git};
 use crate::project::{Project, ProjectError, RepoUrl, checkout};
+use crate::testing::{block_on, sdk};
 use pyro_protocol::error::{Diagnostic, ErrorKind};
 use std::fs;
 use std::os::unix::fs::{chown, symlink};

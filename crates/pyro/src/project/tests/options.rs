@@ -1,7 +1,8 @@
 //! What is said about the source, and where it is looked for.
 
-use super::support::{Repo, block_on, found_root};
+use super::support::{Repo, found_root};
 use crate::project::{Project, ProjectError, ProjectOptions, RepoRef, RepoUrl};
+use crate::testing::block_on;
 use pyro_protocol::error::{Diagnostic, ErrorKind};
 use std::fs;
 use std::path::Path;

@@ -1,16 +1,13 @@
 //! Repositories made for one test.
 
 use crate::project::{Project, ProjectOptions, ProjectReport};
-use crate::{EngineChoice, FirecrackerSource, Pyro, Settings, TemplatePolicy};
-use pyro_runtime::{Dirs, Silent};
+use crate::testing::block_on;
 use std::ffi::OsStr;
 use std::fs;
-use std::future::Future;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::Arc;
 use tempfile::TempDir;
 
 /// A directory with a checkout in `root`, and room beside it.
@@ -125,10 +122,6 @@ pub fn git(directory: &Path, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 
-pub fn block_on<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
-}
-
 /// The project that is found in a directory.
 pub fn found(directory: &Path) -> Project {
     block_on(Project::resolve(&ProjectOptions::default(), directory)).unwrap()
@@ -158,12 +151,4 @@ pub fn tracked_by_git(directory: &Path) -> Vec<PathBuf> {
     names.sort_unstable();
     names.dedup();
     names
-}
-
-/// An SDK that keeps everything below a directory.
-pub fn sdk(home: &Path) -> Pyro {
-    let (progress, source) = (Arc::new(Silent), crate::FetchOptions::default());
-    let (dirs, templates) = (Dirs::under(home), TemplatePolicy::Off);
-    let (engine, firecracker) = (EngineChoice::Auto, FirecrackerSource::Pinned);
-    Pyro::new(Settings { dirs, progress, source, templates, engine, firecracker, program: None })
 }

@@ -1,7 +1,8 @@
 //! What the user may not read, as an ordinary user: for the administrator there is nothing of that kind.
 
-use super::support::{Repo, block_on, diagnosed};
+use super::support::{Repo, diagnosed};
 use crate::project::{ProjectError, checkout};
+use crate::testing::block_on;
 use pyro_protocol::error::Diagnostic;
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
