@@ -8,7 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// What pyro started has to be gone so soon after pyro itself, however that ended.
-pub const GONE_DEADLINE: Duration = Duration::from_secs(5);
+pub const GONE_DEADLINE: Duration = Duration::from_secs(10);
 /// What workspaces are made from, where a test does not care.
 const ENVIRONMENT: &str = "debian:12";
 

@@ -169,7 +169,11 @@ fn commands_share_one_machine_and_are_all_on_record() {
         assert!(started > before, "{entry}");
         before = started;
     }
-    assert!(entries[5]["duration_ms"].as_u64().is_some_and(|ms| (900..3000).contains(&ms)), "{}", entries[5]);
+    assert!(
+        entries[5]["duration_ms"].as_u64().is_some_and(|ms| (900..10_000).contains(&ms)),
+        "{}",
+        entries[5]
+    );
     assert_eq!(workspace.status()["command_count"], 14);
 
     let mut running = workspace.exec(&[], "echo begun; sleep 20").spawn();
