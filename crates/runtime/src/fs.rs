@@ -147,6 +147,17 @@ pub fn remove_all(path: &Path) -> Result<(), FsError> {
     }
 }
 
+/// Removes a directory whose file `lock` is a lock that the caller holds: that goes last, so that nobody takes the directory for
+/// abandoned while there is something else.
+pub fn remove_all_and_lock(path: &Path, lock: &str) -> Result<(), FsError> {
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_name() != lock {
+            remove_all(&entry.path())?;
+        }
+    }
+    remove_all(path)
+}
+
 /// Copies `from` to the new file `to`, keeping holes: a reflink where the file system can, else the data regions only.
 ///
 /// Fails with `AlreadyExists` when `to` exists; on any later failure `to` is removed again.
