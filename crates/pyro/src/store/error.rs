@@ -2,13 +2,17 @@
 
 use pyro_protocol::error::{Diagnostic, ErrorKind};
 use rusqlite::ErrorCode;
+use rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY;
 
 /// The store of workspaces could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// SQLite failed.
     #[error("the store of workspaces cannot be used")]
-    Sqlite(#[from] rusqlite::Error),
+    Sqlite(#[source] rusqlite::Error),
+    /// What was to be recorded is about a workspace that is not there any more.
+    #[error("the workspace is gone")]
+    Gone,
     /// A record does not have the form it should.
     #[error("the store of workspaces holds a damaged record")]
     Damaged(#[from] serde_json::Error),
@@ -28,14 +32,23 @@ pub enum StoreError {
     },
 }
 
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error() {
+            // What refers to anything refers to a workspace.
+            Some(said) if said.extended_code == SQLITE_CONSTRAINT_FOREIGNKEY => Self::Gone,
+            _ => Self::Sqlite(error),
+        }
+    }
+}
+
 impl Diagnostic for StoreError {
     fn kind(&self) -> ErrorKind {
-        let Self::Sqlite(error) = self else {
-            return if matches!(self, Self::Newer { .. }) {
-                ErrorKind::Unsupported
-            } else {
-                ErrorKind::Integrity
-            };
+        let error = match self {
+            Self::Sqlite(error) => error,
+            Self::Gone => return ErrorKind::NotFound,
+            Self::Newer { .. } => return ErrorKind::Unsupported,
+            Self::Damaged(_) | Self::Time { .. } => return ErrorKind::Integrity,
         };
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => ErrorKind::Exhausted,
@@ -50,6 +63,7 @@ impl Diagnostic for StoreError {
 
     fn hint(&self) -> Option<String> {
         Some(match self.kind() {
+            ErrorKind::NotFound => "see `pyro workspace list`".to_owned(),
             ErrorKind::Unsupported => "use the newer pyro, or another PYRO_HOME".to_owned(),
             ErrorKind::Exhausted => "free some disk space".to_owned(),
             ErrorKind::TimedOut => "another process holds the store; try again".to_owned(),
