@@ -7,7 +7,7 @@ use super::supervisor;
 use super::{Redaction, WorkspaceDirectory, WorkspaceError, WorkspaceId};
 use crate::engine::blocking;
 use crate::private_directory::PrivateDirectory;
-use crate::store::{Record, WorkspaceState};
+use crate::store::{Record, StoreError, WorkspaceState};
 use crate::{Pyro, PyroError};
 use jiff::{SignedDuration, Timestamp};
 use pyro_protocol::WORKSPACE_DIR;
@@ -18,7 +18,9 @@ use pyro_runtime::BundleError;
 use pyro_runtime::lock::FileLock;
 use pyro_vmm::guest::ArchiveOwner;
 use pyro_vmm::{ExecutionMode, Guest, VmmError};
+use rusqlite::Transaction;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
@@ -50,7 +52,7 @@ pub(crate) struct Session {
 pub(crate) struct Turn {
     pub(crate) record: Record,
     pub(crate) directory: WorkspaceDirectory,
-    _lock: FileLock,
+    lock: Arc<FileLock>,
 }
 
 impl Pyro {
@@ -117,19 +119,31 @@ impl Pyro {
     /// The right to take a workspace to another state.
     pub(crate) async fn turn(&self, id: &WorkspaceId) -> Result<Turn, PyroError> {
         self.workspace(id).await?;
+        let mut turn = self.turn_as_left(id).await?;
+        if self.is_unsettled(&turn.record) {
+            self.repair(&turn).await?;
+            turn.record = self.find_record(id).await?;
+        }
+        self.remove_stray_copies(&turn).await?;
+        Ok(turn)
+    }
+
+    /// The right to remove a workspace. What a crash left behind is not set right first: a full host has no room for that.
+    pub(crate) async fn turn_to_delete(&self, id: &WorkspaceId) -> Result<Turn, PyroError> {
+        if self.find_record(id).await?.is_to_be_removed() {
+            self.workspace(id).await?;
+        }
+        self.turn_as_left(id).await
+    }
+
+    /// The right to take a workspace to another state; whoever had it before may have been killed.
+    async fn turn_as_left(&self, id: &WorkspaceId) -> Result<Turn, PyroError> {
         let lock = self.lock(id, TURN_PATIENCE).await?;
         let record = self.find_record(id).await?;
         if record.is_leaving() {
             return Err(expired(&record));
         }
-        // Whoever had the turn before may have been killed.
-        let record = if self.is_unsettled(&record) {
-            self.repair(&record).await?;
-            self.find_record(id).await?
-        } else {
-            record
-        };
-        Ok(Turn { record, directory: self.workspace_directory(id), _lock: lock })
+        Ok(Turn { record, directory: self.workspace_directory(id), lock: Arc::new(lock) })
     }
 
     /// What made a guest's disk fail: when the host has no room for what it writes, that.
@@ -162,7 +176,7 @@ impl Pyro {
             return error;
         }
         let id = &session.record.id;
-        let begun = Instant::now();
+        let mut since = None;
         loop {
             return match self.after_the_others(id).await {
                 // Its record may be gone by now.
@@ -175,7 +189,7 @@ impl Pyro {
                     wrong_state(&now, "what was going on", "running")
                 }
                 // A call may see a guest's end before the supervisor does.
-                Ok(_) if begun.elapsed() < NOTICING => {
+                Ok(_) if since.get_or_insert_with(Instant::now).elapsed() < NOTICING => {
                     sleep(NOTICED_AGAIN).await;
                     continue;
                 }
@@ -197,19 +211,7 @@ impl Pyro {
         let records = self.read(Record::all).await?;
         let mut changed = false;
         for record in records.iter().filter(|record| self.is_unsettled(record)) {
-            let directory = self.workspace_directory(&record.id);
-            if directory.is_supervised() {
-                // What has just expired is being removed by its supervisor.
-                let overdue = Timestamp::now().duration_since(record.expires_at) > SUPERVISORS_TURN;
-                if record.is_expired() && !overdue || !self.end_abandoned(&directory).await {
-                    continue;
-                }
-            } else if !self.is_free(&directory).await {
-                continue;
-            }
-            if let Ok(lock) = self.lock(&record.id, Duration::ZERO).await {
-                changed |= self.settle(&record.id, lock).await.is_ok();
-            }
+            changed |= self.settle_now(record).await;
         }
         let records = if changed { self.read(Record::all).await? } else { records };
         self.sweep_directories(&records).await?;
@@ -221,17 +223,34 @@ impl Pyro {
         .await
     }
 
-    /// Kills the supervisor of a workspace that nobody takes anywhere; returns whether it is gone, for which nobody waits long.
-    async fn end_abandoned(&self, directory: &WorkspaceDirectory) -> bool {
-        let directory = directory.clone();
-        let ended = blocking(move || {
-            let Ok(_turn) = directory.lock(Duration::ZERO) else { return Ok(false) };
-            Ok(supervisor::kill(&directory).is_ok() && directory.is_unused_within(GLANCE)?)
-        });
-        ended.await.unwrap_or(false)
+    /// Settles a workspace that nobody else takes anywhere, where that takes next to no time. Returns whether it may be another
+    /// one than `record` says.
+    async fn settle_now(&self, record: &Record) -> bool {
+        let directory = self.workspace_directory(&record.id);
+        // What has just expired is being removed by its supervisor.
+        let overdue = Timestamp::now().duration_since(record.expires_at) > SUPERVISORS_TURN;
+        if record.is_expired() && !overdue && directory.is_supervised() {
+            return false;
+        }
+        let lock = match self.lock(&record.id, Duration::ZERO).await {
+            Ok(lock) => lock,
+            Err(error) => return error.kind() == ErrorKind::NotFound,
+        };
+        let id = record.id.clone();
+        // Whoever had the turn since `record` was read may have settled it.
+        match self.read(move |store| Record::find(store, &id)).await {
+            Ok(Some(now)) if !self.is_unsettled(&now) => return true,
+            Ok(_) => {}
+            Err(_) => return false,
+        }
+        if directory.is_supervised() && supervisor::kill(&directory).is_err() {
+            return false;
+        }
+        self.is_free(&directory).await && self.settle(&record.id, lock).await.is_ok()
     }
 
-    /// Whether nobody uses a workspace that has no supervisor: its VMM may take a moment to end, for which nobody waits long.
+    /// Whether nobody uses a workspace whose supervisor has gone, or was killed: its VMM may take a moment to end, for which
+    /// nobody waits long.
     async fn is_free(&self, directory: &WorkspaceDirectory) -> bool {
         let directory = directory.clone();
         let is_free = blocking(move || Ok(directory.is_unused_within(GLANCE)?));
@@ -298,13 +317,12 @@ impl Pyro {
                     self.transact(move |store| Record::delete(store, &busy)).await?;
                     return Err(expired(&record));
                 }
-                // Somebody else has removed them.
-                blocking(move || {
+                // Not pyro, which says so on the record first, where there is room for that.
+                let lock = blocking(move || {
                     present.create()?;
                     Ok(present.lock(Duration::ZERO)?)
-                })
-                .await
-                .map_err(|_| error.into())
+                });
+                lock.await.map_err(|_| error.into())
             }
             Err(error) => Err(error.into()),
         }
@@ -332,39 +350,64 @@ impl Pyro {
 
     /// Sets right what is wrong, if it still is.
     async fn settle(&self, id: &WorkspaceId, lock: FileLock) -> Result<(), PyroError> {
-        let wanted = id.clone();
+        let (wanted, directory) = (id.clone(), self.workspace_directory(id));
         let Some(record) = self.read(move |store| Record::find(store, &wanted)).await? else {
             // It was removed while we waited, and what we locked is a leftover of our own.
-            let directory = self.workspace_directory(id);
             return blocking(move || directory.remove()).await;
         };
         if self.is_unsettled(&record) {
-            self.repair(&record).await?;
+            self.repair(&Turn { record, directory, lock: Arc::new(lock) }).await?;
         }
-        drop(lock);
         Ok(())
     }
 
-    async fn repair(&self, record: &Record) -> Result<(), PyroError> {
-        let directory = self.workspace_directory(&record.id);
+    async fn repair(&self, turn: &Turn) -> Result<(), PyroError> {
+        let (record, directory) = (&turn.record, &turn.directory);
+        // Where there is still a guest, the kernel has ended its VMM with its supervisor, or is about to.
+        supervisor::end(directory).await?;
         let id = record.id.clone();
         if record.is_to_be_removed() {
-            supervisor::end(&directory).await?;
             return self.remove_workspace_files(&id).await;
         }
         if let Some(pending) = &record.pending_reset {
-            supervisor::end(&directory).await?;
             if !pending.is_empty() {
-                self.complete_reset(&id).await?;
+                self.complete_reset(turn).await?;
             }
             // Its guest comes up when somebody starts it.
-            return self.transact(move |store| Record::give_up_reset(store, &id)).await;
+            return turn.transact(self, move |store| Record::give_up_reset(store, &id)).await;
         }
-        // The kernel has ended its VMM with it, or is about to.
-        supervisor::end(&directory).await?;
         let reason = "its supervisor was killed, or the host was restarted; what its guest had not written to disk is lost";
         let generation = record.generation;
-        self.transact(move |store| Record::set_stopped(store, &id, generation, Some(reason))).await.map(drop)
+        let stopping =
+            turn.transact(self, move |store| Record::set_stopped(store, &id, generation, Some(reason)));
+        stopping.await.map(drop)
+    }
+}
+
+impl Turn {
+    /// Runs blocking work that others must not come in between. It is not ended with its future, and keeps the turn until it is
+    /// done.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, PyroError> + Send + 'static,
+    ) -> Result<T, PyroError> {
+        let lock = Arc::clone(&self.lock);
+        blocking(move || {
+            let done = work();
+            drop(lock);
+            done
+        })
+        .await
+    }
+
+    /// Records what was done, likewise.
+    pub(crate) async fn transact<T: Send + 'static>(
+        &self,
+        pyro: &Pyro,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, PyroError> {
+        let store = pyro.store().await?;
+        self.blocking(move || Ok(store.transact(work)?)).await
     }
 }
 
@@ -425,7 +468,7 @@ pub(crate) fn wrong_state(record: &Record, operation: &'static str, needed: &'st
     .into()
 }
 
-fn expired(record: &Record) -> PyroError {
+pub(crate) fn expired(record: &Record) -> PyroError {
     let id = record.id.clone();
     if record.is_expired() {
         return WorkspaceError::Expired { id, ttl_seconds: record.origin.ttl_seconds }.into();

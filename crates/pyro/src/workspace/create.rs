@@ -194,11 +194,12 @@ impl Pyro {
             }
             // Not in use yet, so that its name may show up before it is whole; it lasts when that of the copy does.
             prepared.make_disk(bundle, directory.disk()).await?;
-            let baseline = directory.snapshot(&SnapshotName::baseline());
-            copy_disk(directory.disk(), directory.unfinished(), baseline).await?;
+            let (files, baseline) = (directory.clone(), directory.snapshot(&SnapshotName::baseline()));
+            blocking(move || Ok(copy_disk(&files.disk(), &files.unfinished(), &baseline)?)).await?;
         }
         self.progress().phase(&format!("start workspace_id={id}"));
         let started = Starting::spawn(self, &id, &directory, boot).await?.ready().await?;
+        creation.is_up = true;
         self.tell_start(&started);
         if let (Some(source), Some(kind)) = (source, kind) {
             // Commands run on the host, in the directory that stands for a machine.
@@ -222,6 +223,8 @@ struct Creation {
     store: Store,
     workspace: NewWorkspace,
     directory: WorkspaceDirectory,
+    /// Its guest came up.
+    is_up: bool,
     is_finished: bool,
     _lock: FileLock,
 }
@@ -231,7 +234,8 @@ impl Creation {
         let (store, directory) = (pyro.store().await?, pyro.workspace_directory(&workspace.id));
         blocking(move || {
             let lock = directory.create_locked()?;
-            let creation = Self { store, workspace, directory, is_finished: false, _lock: lock };
+            let creation =
+                Self { store, workspace, directory, is_up: false, is_finished: false, _lock: lock };
             creation.store.transact(|store| creation.workspace.insert(store))?;
             if !secrets.is_empty() {
                 secrets.save(&creation.directory)?;
@@ -278,9 +282,12 @@ impl Drop for Creation {
         if self.is_finished {
             return;
         }
-        // The supervisor ends because nobody is at the other end of its socket any more.
-        let ended = self.directory.is_unused_within(ABANDON_PATIENCE);
-        if ended.is_ok_and(|ended| ended) && self.directory.remove().is_ok() {
+        // Until its guest is up the supervisor ends because nobody is at the other end of its socket any more.
+        if self.is_up {
+            let _gone = supervisor::kill(&self.directory);
+        }
+        let ended = self.directory.is_unused_within(ABANDON_PATIENCE).unwrap_or(false);
+        if ended && self.directory.remove().is_ok() {
             // Where it stays, the next call of any process finds that nobody is making it, and removes it.
             let _left = self.store.transact(|store| Record::delete(store, &self.workspace.id));
         }

@@ -8,7 +8,7 @@
 
 use crate::PyroError;
 use crate::workspace::{SnapshotName, WorkspaceId};
-use pyro_runtime::fs::{FsError, create_dir_all, remove_all, set_mode};
+use pyro_runtime::fs::{FsError, create_dir_all, remove_all_and_lock, set_mode};
 use pyro_runtime::lock::{FileLock, is_held};
 use std::fs;
 use std::io;
@@ -65,6 +65,11 @@ impl WorkspaceDirectory {
         if name.is_baseline() {
             return self.path.join("baseline.ext4");
         }
+        self.named_snapshot(name.as_str())
+    }
+
+    /// The same for the name of one that a user took.
+    pub(crate) fn named_snapshot(&self, name: &str) -> PathBuf {
         self.snapshots().join(format!("{name}.ext4"))
     }
 
@@ -115,11 +120,15 @@ impl WorkspaceDirectory {
     /// Makes the directory, and takes the right to what is in it. Whoever sweeps may take it for abandoned in between.
     pub(crate) fn create_locked(&self) -> Result<FileLock, FsError> {
         const PATIENCE: Duration = Duration::from_secs(5);
+        let begun = Instant::now();
         loop {
-            self.create()?;
-            match self.lock(PATIENCE) {
+            match self.create().and_then(|()| self.lock(PATIENCE)) {
                 Ok(lock) if self.path.join(LOCK).exists() => return Ok(lock),
-                Err(error) if error.source.kind() != io::ErrorKind::NotFound => return Err(error),
+                Err(error)
+                    if error.source.kind() != io::ErrorKind::NotFound || begun.elapsed() > PATIENCE =>
+                {
+                    return Err(error);
+                }
                 // It was swept.
                 Ok(_) | Err(_) => {}
             }
@@ -171,7 +180,7 @@ impl WorkspaceDirectory {
         const POLL: Duration = Duration::from_millis(10);
         let deadline = Instant::now() + PATIENCE;
         loop {
-            match self.remove_now() {
+            match remove_all_and_lock(&self.path, LOCK) {
                 // What a killed creation has started ends after it, and may have made something meanwhile.
                 Err(error)
                     if error.source.kind() == io::ErrorKind::DirectoryNotEmpty
@@ -182,15 +191,6 @@ impl WorkspaceDirectory {
                 removed => return Ok(removed?),
             }
         }
-    }
-
-    fn remove_now(&self) -> Result<(), FsError> {
-        for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
-            if entry.file_name() != LOCK {
-                remove_all(&entry.path())?;
-            }
-        }
-        remove_all(&self.path)
     }
 }
 

@@ -25,8 +25,16 @@ impl Pyro {
     /// Starts a stopped workspace from its disk. One that runs is left as it is.
     #[boxed]
     pub async fn start_workspace(&self, id: &WorkspaceId) -> Result<WorkspaceStatus, PyroError> {
-        let turn = self.turn(id).await?;
+        let mut turn = self.turn(id).await?;
         turn.record.require_guest("starting again")?;
+        let is_running = turn.record.state == WorkspaceState::Running;
+        if is_running && supervisor::is_responsive(&turn.directory).await != Some(true) {
+            // A stop whose caller has gone may be under way, which is to hold up nobody else.
+            let directory = turn.directory.clone();
+            drop(turn);
+            supervisor::settled(&directory).await?;
+            turn = self.turn(id).await?;
+        }
         if turn.record.state != WorkspaceState::Running {
             self.progress().phase(&format!("start workspace_id={id}"));
             let boot = self.install_for(&turn.record).await?;
@@ -62,7 +70,11 @@ impl Pyro {
     /// Removes a workspace with everything it has, in whatever state it is.
     #[boxed]
     pub async fn delete_workspace(&self, id: &WorkspaceId) -> Result<WorkspaceDeleted, PyroError> {
-        let turn = self.turn(id).await?;
+        let turn = self.turn_to_delete(id).await?;
+        if !turn.directory.is_supervised() {
+            // Its VMM may be about to end; one that does not keeps the workspace, as it is, from being deleted.
+            supervisor::end(&turn.directory).await?;
+        }
         // From here on it does not exist for anyone, whatever happens to this process.
         let marked = id.clone();
         let marking = self.transact(move |store| Record::set_state(store, &marked, WorkspaceState::Deleting));

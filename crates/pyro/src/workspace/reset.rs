@@ -5,10 +5,10 @@
 //! 3. The supervisor ends with the guest; the copy takes the disk's place; journal and events go.
 //! 4. A new guest starts.
 
+use super::access::Turn;
 use super::supervisor;
 use super::{SnapshotName, WorkspaceId, WorkspaceStatus};
 use crate::boxed;
-use crate::engine::blocking;
 use crate::store::Record;
 use crate::vm::milliseconds;
 use crate::{Pyro, PyroError};
@@ -55,13 +55,13 @@ impl Pyro {
         self.progress().phase(&format!("reset workspace_id={id} snapshot={snapshot}"));
         turn.prepare_next_disk(snapshot).await?;
         let (reset, name) = (id.clone(), snapshot.to_string());
-        self.transact(move |store| Record::begin_reset(store, &reset, &name)).await?;
+        turn.transact(self, move |store| Record::begin_reset(store, &reset, &name)).await?;
         supervisor::end(&turn.directory).await?;
-        self.complete_reset(id).await?;
+        self.complete_reset(&turn).await?;
         self.progress().phase(&format!("start workspace_id={id}"));
         if let Err(error) = self.start_stopped(&turn, boot).await {
             let reset = id.clone();
-            self.transact(move |store| Record::give_up_reset(store, &reset)).await?;
+            turn.transact(self, move |store| Record::give_up_reset(store, &reset)).await?;
             return Err(error);
         }
         drop(turn);
@@ -70,19 +70,16 @@ impl Pyro {
         Ok(WorkspaceResetResult { status: self.status_workspace(id).await?, workspace_reset })
     }
 
-    /// Completes a pending reset of a workspace without a guest. For whoever has the turn.
-    pub(super) async fn complete_reset(&self, id: &WorkspaceId) -> Result<(), PyroError> {
-        let directory = self.workspace_directory(id);
-        blocking(move || {
-            let next = directory.next_disk();
-            match std::fs::rename(&next, directory.disk()) {
-                // It is in place already.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-                other => Ok(other.map_err(FsError::on("rename", next))?),
-            }
-        })
-        .await?;
-        let reset = id.clone();
-        self.transact(move |store| Record::finish_reset(store, &reset)).await
+    /// Completes a pending reset of a workspace without a guest.
+    pub(super) async fn complete_reset(&self, turn: &Turn) -> Result<(), PyroError> {
+        let (next, disk) = (turn.directory.next_disk(), turn.directory.disk());
+        let renaming = turn.blocking(move || match std::fs::rename(&next, disk) {
+            // It is in place already.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            other => Ok(other.map_err(FsError::on("rename", next))?),
+        });
+        renaming.await?;
+        let reset = turn.record.id.clone();
+        turn.transact(self, move |store| Record::finish_reset(store, &reset)).await
     }
 }

@@ -3,17 +3,16 @@
 //! A running guest is frozen while its disk is copied: its file system is flushed, and nothing writes to it until the copy is
 //! whole. The copy shares blocks with the disk where the host's file system can, and holds only what was written otherwise.
 
-use super::access::Turn;
+use super::access::{Turn, expired};
 use super::{SnapshotName, WorkspaceError, WorkspaceId};
 use crate::boxed;
-use crate::engine::blocking;
 use crate::store::{Event, SnapshotRow, WorkspaceState};
 use crate::{Pyro, PyroError};
 use jiff::Timestamp;
 use pyro_runtime::fs::{FsError, copy_sparse, disk_usage, remove_all};
 use pyro_vmm::Guest;
 use serde::Serialize;
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -88,18 +87,23 @@ impl Pyro {
             return Err(WorkspaceError::SnapshotExists { id: id.clone(), name: name.to_string() }.into());
         }
         let file = turn.directory.snapshot(name);
-        if turn.record.state == WorkspaceState::Running {
-            let guest = Guest::at(turn.directory.guest_socket());
-            copy_frozen(&guest, &turn.directory.disk(), &turn.directory.unfinished(), &file).await?;
+        let copied = if turn.record.state == WorkspaceState::Running {
+            turn.copy_frozen(file.clone()).await
         } else {
-            copy_disk(turn.directory.disk(), turn.directory.unfinished(), file.clone()).await?;
-        }
+            turn.copy_disk(turn.directory.disk(), file.clone()).await
+        };
+        // Once its time has passed, its supervisor ends the guest, whoever has the turn.
+        copied.map_err(|error| if turn.record.is_expired() { expired(&turn.record) } else { error })?;
         let (recorded, snapshot, bytes) = (id.clone(), name.clone(), disk_usage(&file));
-        self.transact(move |store| {
+        let recording = turn.transact(self, move |store| {
             SnapshotRow::insert(store, &recorded, &snapshot, bytes)?;
             Event::SnapshotCreated { name: snapshot.to_string() }.insert(store, &recorded)
-        })
-        .await?;
+        });
+        if let Err(error) = recording.await {
+            let _left = self.remove_stray_copies(&turn).await;
+            return Err(error);
+        }
+        drop(turn);
         let mut list = self.list_snapshots(id).await?.snapshots;
         list.retain(|info| info.snapshot_name == name.as_str());
         list.pop().ok_or_else(|| WorkspaceError::Interrupted { id: id.clone() }.into())
@@ -143,13 +147,13 @@ impl Pyro {
         self.require_snapshot(id, name).await?;
         // The record goes first: it must not claim what is not there.
         let (recorded, snapshot) = (id.clone(), name.clone());
-        self.transact(move |store| {
+        let forgetting = turn.transact(self, move |store| {
             SnapshotRow::delete(store, &recorded, &snapshot)?;
             Event::SnapshotDeleted { name: snapshot.to_string() }.insert(store, &recorded)
-        })
-        .await?;
+        });
+        forgetting.await?;
         let file = turn.directory.snapshot(name);
-        blocking(move || Ok(remove_all(&file)?)).await?;
+        turn.blocking(move || Ok(remove_all(&file)?)).await?;
         Ok(SnapshotDeleted { workspace_id: id.clone(), snapshot_name: name.to_string(), deleted: true })
     }
 
@@ -170,6 +174,23 @@ impl Pyro {
         Err(WorkspaceError::UnknownSnapshot { id: id.clone(), name: name.to_string(), existing }.into())
     }
 
+    /// Removes the copies of a workspace's disk that are on no record, as after the end of whoever was making or removing them. No
+    /// reset may be pending. What cannot be removed now is tried again at the next turn.
+    pub(super) async fn remove_stray_copies(&self, turn: &Turn) -> Result<(), PyroError> {
+        let names = self.snapshot_names(&turn.record.id).await?;
+        let directory = turn.directory.clone();
+        let removing = turn.blocking(move || {
+            let on_record: Vec<_> = names.iter().map(|name| directory.named_snapshot(name)).collect();
+            let snapshots = fs::read_dir(directory.snapshots()).into_iter().flatten().flatten();
+            let strays = snapshots.map(|entry| entry.path()).filter(|path| !on_record.contains(path));
+            for stray in strays.chain([directory.unfinished(), directory.next_disk()]) {
+                let _left = remove_all(&stray);
+            }
+            Ok(())
+        });
+        removing.await
+    }
+
     async fn snapshot_names(&self, id: &WorkspaceId) -> Result<Vec<String>, PyroError> {
         let id = id.clone();
         let rows = self.read(move |store| SnapshotRow::all(store, &id)).await?;
@@ -177,54 +198,48 @@ impl Pyro {
     }
 }
 
-/// Copies the disk of a running guest to `to`, which shows up whole or not at all.
-pub(super) async fn copy_frozen(
-    guest: &Guest,
-    disk: &Path,
-    unfinished: &Path,
-    to: &Path,
-) -> Result<(), PyroError> {
-    let frozen = guest.freeze(FREEZE_LIMIT).await?;
-    let copied = copy_disk_to(disk.to_owned(), unfinished.to_owned()).await;
-    // Thawed in time, or the copy is of no use.
-    frozen.thaw().await?;
-    copied?;
-    install(unfinished.to_owned(), to.to_owned()).await
-}
-
 /// Copies a disk that nobody writes to `to`, which shows up whole or not at all.
-pub(super) async fn copy_disk(disk: PathBuf, unfinished: PathBuf, to: PathBuf) -> Result<(), PyroError> {
-    copy_disk_to(disk, unfinished.clone()).await?;
-    install(unfinished, to).await
+pub(super) fn copy_disk(disk: &Path, unfinished: &Path, to: &Path) -> Result<(), FsError> {
+    copy(disk, unfinished)?;
+    install(unfinished, to)
 }
 
-async fn copy_disk_to(disk: PathBuf, unfinished: PathBuf) -> Result<(), PyroError> {
-    blocking(move || {
-        // What whoever was killed before us left.
-        remove_all(&unfinished)?;
-        copy_sparse(&disk, &unfinished)?;
-        // A record must not claim what the host's disk does not hold.
-        let copy = File::open(&unfinished).and_then(|copy| copy.sync_data());
-        Ok(copy.map_err(FsError::on("write", unfinished))?)
-    })
-    .await
+fn copy(disk: &Path, unfinished: &Path) -> Result<(), FsError> {
+    // What whoever was killed before us left.
+    remove_all(unfinished)?;
+    copy_sparse(disk, unfinished)?;
+    // A record must not claim what the host's disk does not hold.
+    File::open(unfinished).and_then(|copy| copy.sync_data()).map_err(FsError::on("write", unfinished))
 }
 
 /// Gives a whole copy its name, for good.
-async fn install(unfinished: PathBuf, to: PathBuf) -> Result<(), PyroError> {
-    blocking(move || {
-        std::fs::rename(&unfinished, &to).map_err(FsError::on("rename", unfinished))?;
-        let directory = to.parent().unwrap_or(Path::new("/")).to_owned();
-        let synced = File::open(&directory).and_then(|directory| directory.sync_all());
-        Ok(synced.map_err(FsError::on("write", directory))?)
-    })
-    .await
+fn install(unfinished: &Path, to: &Path) -> Result<(), FsError> {
+    fs::rename(unfinished, to).map_err(FsError::on("rename", unfinished))?;
+    let directory = to.parent().unwrap_or(Path::new("/"));
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(FsError::on("write", directory))
 }
 
 impl Turn {
+    /// Copies the disk of the running guest to `to`, which shows up whole or not at all.
+    async fn copy_frozen(&self, to: PathBuf) -> Result<(), PyroError> {
+        let frozen = Guest::at(self.directory.guest_socket()).freeze(FREEZE_LIMIT).await?;
+        let directory = self.directory.clone();
+        let copied = self.blocking(move || Ok(copy(&directory.disk(), &directory.unfinished())?)).await;
+        // Thawed in time, or the copy is of no use.
+        frozen.thaw().await?;
+        copied?;
+        let unfinished = self.directory.unfinished();
+        self.blocking(move || Ok(install(&unfinished, &to)?)).await
+    }
+
+    /// The same for a disk that nobody writes to.
+    async fn copy_disk(&self, disk: PathBuf, to: PathBuf) -> Result<(), PyroError> {
+        let unfinished = self.directory.unfinished();
+        self.blocking(move || Ok(copy_disk(&disk, &unfinished, &to)?)).await
+    }
+
     /// The disk as it was when `name` was taken, ready to become the workspace's.
     pub(super) async fn prepare_next_disk(&self, name: &SnapshotName) -> Result<(), PyroError> {
-        let directory = &self.directory;
-        copy_disk(directory.snapshot(name), directory.unfinished(), directory.next_disk()).await
+        self.copy_disk(self.directory.snapshot(name), self.directory.next_disk()).await
     }
 }

@@ -306,6 +306,28 @@ fn a_stop_that_is_killed_is_done_or_is_not() {
 }
 
 #[test]
+fn a_start_waits_for_a_stop_whose_caller_was_killed() {
+    let home = SUITE.with(DEBIAN);
+    let workspace = home.workspace();
+    // Whether it is killed while its supervisor is stopping the guest is a matter of luck.
+    let is_next_guest = (0..5).any(|_| {
+        // The end of this guest takes seconds.
+        workspace.sh("(setsid sh -c 'trap \"\" TERM; sleep 1000' >/dev/null 2>&1 &)");
+        let mut stopping = workspace.call("stop", &[]).spawn();
+        stopping.wait_for_stderr("phase=stop");
+        kill_after(stopping, 500);
+        let started = workspace.json("start", &[]);
+        assert_eq!(
+            (&started["state"], &started["guest_responsive"]),
+            (&"running".into(), &true.into()),
+            "{started}"
+        );
+        workspace.sh("pgrep -xc sleep; true") == "0\n"
+    });
+    assert!(is_next_guest, "no stop went on without its caller");
+}
+
+#[test]
 fn a_deletion_that_is_killed_is_done_by_the_next_command() {
     let home = SUITE.with(DEBIAN);
     for moment in [1, 2, 4, 6, 8, 12, 20] {

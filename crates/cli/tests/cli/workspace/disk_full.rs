@@ -3,7 +3,7 @@
 use super::trees::{directory, names};
 use super::{EXHAUSTED, text};
 use crate::{DEBIAN, SUITE};
-use pyro_testkit::{SmallDisk, json};
+use pyro_testkit::{Process, SmallDisk, json};
 use std::fs;
 
 /// Takes all that is left of the guest's disk, without writing that much.
@@ -99,6 +99,11 @@ fn a_host_whose_disk_is_full_gets_nothing_half_made_and_loses_no_guest() {
     pyro(&["create", DEBIAN, "--json"]).run().refused(EXHAUSTED);
     assert_eq!(names(&disk.path().join("workspaces")), [id]);
     pyro(&["status", id, "--json"]).run().expect(0).json();
+    // Nor for one that says how its guest ended, as after a restart of the host.
+    let processes = home.processes();
+    let supervisors = processes.iter().filter(|process| process.command_line.contains("supervise"));
+    supervisors.for_each(Process::end);
+    pyro(&["start", id, "--json"]).run().refused(EXHAUSTED);
     pyro(&["delete", id, "--json"]).run().expect(0).json();
     assert_eq!(names(&disk.path().join("workspaces")), [] as [&str; 0]);
     // The guest only knows that its disk failed; whose fault that is, is the host's to say.

@@ -27,6 +27,10 @@ use tokio::time::timeout;
 const END_PATIENCE: Duration = Duration::from_secs(5);
 /// How long an orderly end of a guest may take: the supervisor itself gives it less.
 const STOP_PATIENCE: Duration = Duration::from_mins(2);
+/// How long a stop may go on whose caller has gone.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(70);
+/// How long a supervisor that does not listen may take to be gone.
+const GONE_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a guest may take to say that it is there.
 const PING_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a supervisor may take to bind ports, and to look at the service that they are for.
@@ -93,6 +97,17 @@ pub(crate) async fn is_responsive(directory: &WorkspaceDirectory) -> Option<bool
     asked.ok().map(|answer| answer.orderly)
 }
 
+/// Waits until the supervisor has done with a stop that it was asked for before, or has ended. One that is stuck is not waited for
+/// longer than a guest may take to stop.
+pub(crate) async fn settled(directory: &WorkspaceDirectory) -> Result<(), PyroError> {
+    if control::<ControlAnswer>(directory, Control::Ping, SETTLE_PATIENCE).await.is_err() {
+        // It does not listen any more once it ends.
+        let directory = directory.clone();
+        blocking(move || Ok(directory.is_unused_within(GONE_PATIENCE)?)).await?;
+    }
+    Ok(())
+}
+
 /// The guest's network; what it did so far is in the store when this returns. `None` where the guest has none, or the supervisor
 /// does not answer.
 pub(crate) async fn network(directory: &WorkspaceDirectory) -> Option<NetworkState> {
@@ -108,8 +123,8 @@ pub(crate) async fn stop(directory: &WorkspaceDirectory) -> Result<bool, PyroErr
 
 /// Ends the supervisor, if there is one, and its guest; returns when both are gone.
 pub(crate) async fn end(directory: &WorkspaceDirectory) -> Result<(), PyroError> {
-    let supervised = directory.is_supervised();
-    if supervised {
+    let supervisor = supervisor_of(directory);
+    if supervisor.is_some() {
         // One that does not listen is killed.
         let _ended = control::<ControlAnswer>(directory, Control::End, END_PATIENCE).await;
     }
@@ -118,8 +133,11 @@ pub(crate) async fn end(directory: &WorkspaceDirectory) -> Result<(), PyroError>
         if directory.is_unused_within(END_PATIENCE)? {
             return Ok(());
         }
-        if supervised {
-            kill(&directory).map_err(|source| WorkspaceError::Supervisor { action: "killed", source })?;
+        if supervisor.is_some() {
+            // The next one, of somebody who did not wait for this, is not ours to kill.
+            if supervisor_of(&directory) == supervisor {
+                kill(&directory).map_err(|source| WorkspaceError::Supervisor { action: "killed", source })?;
+            }
             if directory.is_unused_within(END_PATIENCE)? {
                 return Ok(());
             }
@@ -127,6 +145,11 @@ pub(crate) async fn end(directory: &WorkspaceDirectory) -> Result<(), PyroError>
         Err(WorkspaceError::Lingering { path: directory.path().to_owned() }.into())
     })
     .await
+}
+
+/// The process id of the supervisor that there is, as it wrote it.
+fn supervisor_of(directory: &WorkspaceDirectory) -> Option<String> {
+    directory.is_supervised().then(|| fs::read_to_string(directory.alive_file()).unwrap_or_default())
 }
 
 /// Kills the supervisor, and waits for nothing. Its id is its own as long as it holds its lock.

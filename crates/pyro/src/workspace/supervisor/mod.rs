@@ -23,7 +23,7 @@ mod relay;
 mod serve;
 
 pub(crate) use client::{
-    Publishing, Starting, end, is_responsive, kill, network, publish, published, stop, unpublished,
+    Publishing, Starting, end, is_responsive, kill, network, publish, published, settled, stop, unpublished,
 };
 pub(super) use messages::{
     Confirm, Confirmed, Control, ControlAnswer, Order, Publication, PublishAnswer, Report,
