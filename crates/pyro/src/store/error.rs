@@ -77,3 +77,22 @@ impl Diagnostic for StoreError {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::SnapshotRow;
+    use crate::testing::{block_on, sdk};
+    use crate::workspace::{SnapshotName, WorkspaceId};
+    use pyro_protocol::error::chain;
+
+    #[test]
+    fn what_is_recorded_of_a_workspace_that_is_gone_is_refused_as_that() {
+        let home = tempfile::tempdir().unwrap();
+        let pyro = sdk(home.path());
+        let (id, name) = (WorkspaceId::random().unwrap(), SnapshotName::parse("name").unwrap());
+        let recording = pyro.transact(move |store| SnapshotRow::insert(store, &id, &name, 1));
+        let error = block_on(recording).unwrap_err();
+        assert_eq!((error.kind(), &*chain(&error)), (ErrorKind::NotFound, "the workspace is gone"));
+    }
+}

@@ -1,15 +1,11 @@
 //! How an operation finds its workspace.
 //!
-//! The record says what was acknowledged, the locks who is alive. Where the two disagree, somebody was killed; whoever comes
-//! next sets it right under the workspace's lock, and then looks again.
+//! What was read is true when it is used: what a crash left behind is settled first, and who changes a workspace has its turn.
 
-use super::supervisor;
 use super::{Redaction, WorkspaceDirectory, WorkspaceError, WorkspaceId};
 use crate::engine::blocking;
-use crate::private_directory::PrivateDirectory;
 use crate::store::{Record, StoreError, WorkspaceState};
 use crate::{Pyro, PyroError};
-use jiff::{SignedDuration, Timestamp};
 use pyro_protocol::WORKSPACE_DIR;
 use pyro_protocol::error::Diagnostic;
 use pyro_protocol::error::ErrorKind;
@@ -28,15 +24,11 @@ use tokio::time::sleep;
 const TURN_PATIENCE: Duration = Duration::from_mins(2);
 /// A host's file system with less room than this takes next to nothing any more.
 const FULL_BELOW_BYTES: u64 = 4 << 20;
-/// How long a list waits for a process that was killed.
-const GLANCE: Duration = Duration::from_millis(300);
 /// How long whoever ended a guest may take to record it.
 const RECORDING_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a supervisor may take to see that its guest has gone, and how often that is looked for.
 const NOTICING: Duration = Duration::from_secs(2);
 const NOTICED_AGAIN: Duration = Duration::from_millis(20);
-/// How long a supervisor may take to remove its workspace, once that has expired.
-const SUPERVISORS_TURN: SignedDuration = SignedDuration::from_mins(1);
 
 /// A running workspace, and the way into its guest.
 pub(crate) struct Session {
@@ -143,7 +135,7 @@ impl Pyro {
         if record.is_leaving() {
             return Err(expired(&record));
         }
-        Ok(Turn { record, directory: self.workspace_directory(id), lock: Arc::new(lock) })
+        Ok(Turn::new(record, self.workspace_directory(id), lock))
     }
 
     /// What made a guest's disk fail: when the host has no room for what it writes, that.
@@ -205,103 +197,7 @@ impl Pyro {
         self.workspace(id).await
     }
 
-    /// Settles every workspace that nobody else is settling, and removes what has expired. What cannot be done now is left to
-    /// the next call.
-    pub(crate) async fn sweep(&self) -> Result<Vec<Record>, PyroError> {
-        let records = self.read(Record::all).await?;
-        let mut changed = false;
-        for record in records.iter().filter(|record| self.is_unsettled(record)) {
-            changed |= self.settle_now(record).await;
-        }
-        let records = if changed { self.read(Record::all).await? } else { records };
-        self.sweep_directories(&records).await?;
-        let clones = self.clones();
-        blocking(move || {
-            PrivateDirectory::sweep(&clones);
-            Ok(records)
-        })
-        .await
-    }
-
-    /// Settles a workspace that nobody else takes anywhere, where that takes next to no time. Returns whether it may be another
-    /// one than `record` says.
-    async fn settle_now(&self, record: &Record) -> bool {
-        let directory = self.workspace_directory(&record.id);
-        // What has just expired is being removed by its supervisor.
-        let overdue = Timestamp::now().duration_since(record.expires_at) > SUPERVISORS_TURN;
-        if record.is_expired() && !overdue && directory.is_supervised() {
-            return false;
-        }
-        let lock = match self.lock(&record.id, Duration::ZERO).await {
-            Ok(lock) => lock,
-            Err(error) => return error.kind() == ErrorKind::NotFound,
-        };
-        let id = record.id.clone();
-        // Whoever had the turn since `record` was read may have settled it.
-        match self.read(move |store| Record::find(store, &id)).await {
-            Ok(Some(now)) if !self.is_unsettled(&now) => return true,
-            Ok(_) => {}
-            Err(_) => return false,
-        }
-        if directory.is_supervised() && supervisor::kill(&directory).is_err() {
-            return false;
-        }
-        self.is_free(&directory).await && self.settle(&record.id, lock).await.is_ok()
-    }
-
-    /// Whether nobody uses a workspace whose supervisor has gone, or was killed: its VMM may take a moment to end, for which
-    /// nobody waits long.
-    async fn is_free(&self, directory: &WorkspaceDirectory) -> bool {
-        let directory = directory.clone();
-        let is_free = blocking(move || Ok(directory.is_unused_within(GLANCE)?));
-        is_free.await.unwrap_or(false)
-    }
-
-    /// Removes the files of what was never recorded: whoever made them was killed first.
-    async fn sweep_directories(&self, records: &[Record]) -> Result<(), PyroError> {
-        let (store, data, known) = (self.store().await?, self.dirs().data().to_owned(), records.len());
-        let recorded: Vec<_> = records.iter().map(|record| record.id.clone()).collect();
-        blocking(move || {
-            let entries = std::fs::read_dir(WorkspaceDirectory::parent(&data));
-            let entries: Vec<_> = entries.into_iter().flatten().flatten().collect();
-            if entries.len() <= known {
-                return Ok(());
-            }
-            for entry in entries {
-                let id = WorkspaceId::parse(&entry.file_name().to_string_lossy());
-                // Before a workspace is recorded it has no disk: what has one is somebody's, whatever the store says.
-                let directory = WorkspaceDirectory::new(&data, &id);
-                if !id.is_well_formed() || directory.disk().exists() || directory.is_supervised() {
-                    continue;
-                }
-                if recorded.contains(&id) {
-                    continue;
-                }
-                let Ok(_lock) = directory.lock(Duration::ZERO) else { continue };
-                // It may have been recorded since.
-                if store.read(|store| Record::find(store, &id))?.is_none() {
-                    // What cannot be removed now is tried again by the next call.
-                    let _left = directory.remove();
-                }
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    /// Removes the files of a workspace and then its record. For whoever has the turn.
-    pub(crate) async fn remove_workspace_files(&self, id: &WorkspaceId) -> Result<(), PyroError> {
-        let marked = id.clone();
-        let marking =
-            self.transact(move |store| Record::set_state(store, &marked, WorkspaceState::Deleting)).await;
-        // There is room for a record once there are fewer files.
-        marking.or_else(|error| if error.kind() == ErrorKind::Exhausted { Ok(()) } else { Err(error) })?;
-        let (directory, removed) = (self.workspace_directory(id), id.clone());
-        blocking(move || directory.remove()).await?;
-        self.transact(move |store| Record::delete(store, &removed)).await
-    }
-
-    async fn lock(&self, id: &WorkspaceId, patience: Duration) -> Result<FileLock, PyroError> {
+    pub(super) async fn lock(&self, id: &WorkspaceId, patience: Duration) -> Result<FileLock, PyroError> {
         let (directory, busy) = (self.workspace_directory(id), id.clone());
         let present = directory.clone();
         let locked = blocking(move || Ok(directory.lock(patience))).await?;
@@ -339,52 +235,13 @@ impl Pyro {
             .await?;
         found.ok_or_else(|| WorkspaceError::Unknown { id: id.clone(), near: near(id, &others) }.into())
     }
-
-    /// Whether a record claims what is not so, or what is not to stay.
-    fn is_unsettled(&self, record: &Record) -> bool {
-        let must_live = record.state == WorkspaceState::Running;
-        record.is_to_be_removed()
-            || record.pending_reset.is_some()
-            || must_live && !self.workspace_directory(&record.id).is_supervised()
-    }
-
-    /// Sets right what is wrong, if it still is.
-    async fn settle(&self, id: &WorkspaceId, lock: FileLock) -> Result<(), PyroError> {
-        let (wanted, directory) = (id.clone(), self.workspace_directory(id));
-        let Some(record) = self.read(move |store| Record::find(store, &wanted)).await? else {
-            // It was removed while we waited, and what we locked is a leftover of our own.
-            return blocking(move || directory.remove()).await;
-        };
-        if self.is_unsettled(&record) {
-            self.repair(&Turn { record, directory, lock: Arc::new(lock) }).await?;
-        }
-        Ok(())
-    }
-
-    async fn repair(&self, turn: &Turn) -> Result<(), PyroError> {
-        let (record, directory) = (&turn.record, &turn.directory);
-        // Where there is still a guest, the kernel has ended its VMM with its supervisor, or is about to.
-        supervisor::end(directory).await?;
-        let id = record.id.clone();
-        if record.is_to_be_removed() {
-            return self.remove_workspace_files(&id).await;
-        }
-        if let Some(pending) = &record.pending_reset {
-            if !pending.is_empty() {
-                self.complete_reset(turn).await?;
-            }
-            // Its guest comes up when somebody starts it.
-            return turn.transact(self, move |store| Record::give_up_reset(store, &id)).await;
-        }
-        let reason = "its supervisor was killed, or the host was restarted; what its guest had not written to disk is lost";
-        let generation = record.generation;
-        let stopping =
-            turn.transact(self, move |store| Record::set_stopped(store, &id, generation, Some(reason)));
-        stopping.await.map(drop)
-    }
 }
 
 impl Turn {
+    pub(super) fn new(record: Record, directory: WorkspaceDirectory, lock: FileLock) -> Self {
+        Self { record, directory, lock: Arc::new(lock) }
+    }
+
     /// Runs blocking work that others must not come in between. It is not ended with its future, and keeps the turn until it is
     /// done.
     pub(crate) async fn blocking<T: Send + 'static>(
@@ -425,7 +282,7 @@ impl Record {
     }
 
     /// Nobody is to have it: for whoever has the turn it is there to be removed.
-    fn is_to_be_removed(&self) -> bool {
+    pub(super) fn is_to_be_removed(&self) -> bool {
         self.is_leaving() || self.state == WorkspaceState::Creating
     }
 
@@ -496,6 +353,3 @@ fn near(id: &WorkspaceId, records: &[Record]) -> Vec<String> {
         })
         .collect()
 }
-
-#[cfg(test)]
-mod tests;

@@ -7,7 +7,6 @@ use crate::boxed;
 use crate::store::{Record, Started, WorkspaceState};
 use crate::vm::Shape;
 use crate::{Pyro, PyroError};
-use pyro_protocol::error::{Diagnostic, ErrorKind};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -75,14 +74,7 @@ impl Pyro {
             // Its VMM may be about to end; one that does not keeps the workspace, as it is, from being deleted.
             supervisor::end(&turn.directory).await?;
         }
-        // From here on it does not exist for anyone, whatever happens to this process.
-        let marked = id.clone();
-        let marking = self.transact(move |store| Record::set_state(store, &marked, WorkspaceState::Deleting));
-        if let Err(error) = marking.await
-            && error.kind() != ErrorKind::Exhausted
-        {
-            return Err(error);
-        }
+        self.mark_deleting(id).await?;
         supervisor::end(&turn.directory).await?;
         self.remove_workspace_files(id).await?;
         Ok(WorkspaceDeleted { workspace_id: id.clone(), deleted: true })

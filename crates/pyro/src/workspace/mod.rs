@@ -31,6 +31,7 @@ mod reset;
 mod secrets;
 mod seed;
 mod services;
+mod settle;
 mod shells;
 mod snapshots;
 mod status;
@@ -38,6 +39,8 @@ mod stream;
 mod summary;
 mod supervisor;
 mod sync;
+#[cfg(test)]
+mod tests;
 mod update;
 
 pub(crate) use access::Session;

@@ -1,15 +1,19 @@
-use super::*;
+//! Turns, records and files of workspaces that have no guest.
+
+use super::{Seed, SnapshotName, WorkspaceId};
+use crate::Pyro;
 use crate::network::NetworkPolicy;
-use crate::store::{NewWorkspace, Origin, SnapshotRow};
+use crate::store::{NewWorkspace, Origin, Record, SnapshotRow, WorkspaceState};
 use crate::testing::{block_on, sdk};
-use crate::workspace::{Seed, SnapshotName};
-use pyro_protocol::error::chain;
+use jiff::{SignedDuration, Timestamp};
+use pyro_protocol::error::{Diagnostic, ErrorKind};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
+use std::time::Duration;
 use tokio::time::timeout;
 
 const AN_HOUR: SignedDuration = SignedDuration::from_hours(1);
@@ -41,6 +45,16 @@ async fn set_state(pyro: &Pyro, id: &WorkspaceId, state: WorkspaceState) {
     pyro.transact(move |store| Record::set_state(store, &id, state)).await.unwrap();
 }
 
+/// Runs `test` with a workspace in `state` that has no files, and `left` to live.
+fn with_record(state: WorkspaceState, left: SignedDuration, test: impl AsyncFnOnce(&Pyro, &WorkspaceId)) {
+    let home = tempfile::tempdir().unwrap();
+    let pyro = sdk(home.path());
+    block_on(async {
+        let id = record(&pyro, state, left).await;
+        test(&pyro, &id).await;
+    });
+}
+
 #[test]
 fn no_files_are_made_again_for_a_workspace_that_is_being_removed() {
     let cases = [
@@ -49,13 +63,10 @@ fn no_files_are_made_again_for_a_workspace_that_is_being_removed() {
         (WorkspaceState::Creating, AN_HOUR),
     ];
     for (state, left) in cases {
-        let home = tempfile::tempdir().unwrap();
-        let pyro = sdk(home.path());
-        block_on(async {
-            let id = record(&pyro, state, left).await;
-            let error = pyro.lock(&id, Duration::ZERO).await.unwrap_err();
+        with_record(state, left, async |pyro, id| {
+            let error = pyro.lock(id, Duration::ZERO).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::NotFound, "{state:?}: {error}");
-            assert!(!pyro.workspace_directory(&id).path().exists(), "{state:?}");
+            assert!(!pyro.workspace_directory(id).path().exists(), "{state:?}");
             assert_eq!(pyro.read(Record::all).await.unwrap().len(), 0, "{state:?}");
         });
     }
@@ -63,34 +74,28 @@ fn no_files_are_made_again_for_a_workspace_that_is_being_removed() {
 
 #[test]
 fn a_workspace_whose_files_somebody_removed_can_be_deleted() {
-    let home = tempfile::tempdir().unwrap();
-    let pyro = sdk(home.path());
-    block_on(async {
-        let id = record(&pyro, WorkspaceState::Stopped, AN_HOUR).await;
-        pyro.delete_workspace(&id).await.unwrap();
-        assert!(!pyro.workspace_directory(&id).path().exists());
+    with_record(WorkspaceState::Stopped, AN_HOUR, async |pyro, id| {
+        pyro.delete_workspace(id).await.unwrap();
+        assert!(!pyro.workspace_directory(id).path().exists());
         assert_eq!(pyro.read(Record::all).await.unwrap().len(), 0);
     });
 }
 
 #[test]
 fn a_supervisor_is_killed_only_where_its_workspace_is_still_in_the_making() {
-    let home = tempfile::tempdir().unwrap();
-    let pyro = sdk(home.path());
-    block_on(async {
-        let id = record(&pyro, WorkspaceState::Creating, AN_HOUR).await;
-        let directory = pyro.workspace_directory(&id);
+    with_record(WorkspaceState::Creating, AN_HOUR, async |pyro, id| {
+        let directory = pyro.workspace_directory(id);
         directory.create().unwrap();
         let _alive = directory.become_supervisor(Duration::ZERO).unwrap();
         let mut command = Command::new("sh");
         let mut supervisor =
             command.args(["-c", "read line", id.as_str()]).stdin(Stdio::piped()).spawn().unwrap();
         fs::write(directory.alive_file(), supervisor.id().to_string()).unwrap();
-        let read_before = pyro.find_record(&id).await.unwrap();
-        set_state(&pyro, &id, WorkspaceState::Running).await;
+        let read_before = pyro.find_record(id).await.unwrap();
+        set_state(pyro, id, WorkspaceState::Running).await;
         assert!(pyro.settle_now(&read_before).await);
         assert!(supervisor.try_wait().unwrap().is_none(), "it supervises a whole workspace");
-        set_state(&pyro, &id, WorkspaceState::Creating).await;
+        set_state(pyro, id, WorkspaceState::Creating).await;
         assert!(!pyro.settle_now(&read_before).await, "somebody still holds its lock");
         assert_eq!(supervisor.wait().unwrap().signal(), Some(Signal::KILL.as_raw()));
     });
@@ -98,11 +103,8 @@ fn a_supervisor_is_killed_only_where_its_workspace_is_still_in_the_making() {
 
 #[test]
 fn copies_of_the_disk_that_are_no_snapshots_go_with_the_next_turn() {
-    let home = tempfile::tempdir().unwrap();
-    let pyro = sdk(home.path());
-    block_on(async {
-        let id = record(&pyro, WorkspaceState::Stopped, AN_HOUR).await;
-        let directory = pyro.workspace_directory(&id);
+    with_record(WorkspaceState::Stopped, AN_HOUR, async |pyro, id| {
+        let directory = pyro.workspace_directory(id);
         directory.create().unwrap();
         let [kept, stray] = ["kept", "stray"].map(|name| SnapshotName::parse(name).unwrap());
         let baseline = SnapshotName::baseline();
@@ -115,28 +117,15 @@ fn copies_of_the_disk_that_are_no_snapshots_go_with_the_next_turn() {
         }
         let recorded = id.clone();
         pyro.transact(move |store| SnapshotRow::insert(store, &recorded, &kept, 1)).await.unwrap();
-        drop(pyro.turn(&id).await.unwrap());
+        drop(pyro.turn(id).await.unwrap());
         assert!(!left.iter().any(|file| file.exists()) && of_use.iter().all(|file| file.exists()));
     });
 }
 
 #[test]
-fn what_is_recorded_of_a_workspace_that_is_gone_is_refused_as_that() {
-    let home = tempfile::tempdir().unwrap();
-    let pyro = sdk(home.path());
-    let (id, name) = (WorkspaceId::random().unwrap(), SnapshotName::parse("name").unwrap());
-    let recording = pyro.transact(move |store| SnapshotRow::insert(store, &id, &name, 1));
-    let error = block_on(recording).unwrap_err();
-    assert_eq!((error.kind(), &*chain(&error)), (ErrorKind::NotFound, "the workspace is gone"));
-}
-
-#[test]
 fn what_is_under_way_keeps_the_turn_though_nobody_waits_for_it_any_more() {
-    let home = tempfile::tempdir().unwrap();
-    let pyro = sdk(home.path());
-    block_on(async {
-        let id = record(&pyro, WorkspaceState::Stopped, AN_HOUR).await;
-        let turn = pyro.turn(&id).await.unwrap();
+    with_record(WorkspaceState::Stopped, AN_HOUR, async |pyro, id| {
+        let turn = pyro.turn(id).await.unwrap();
         let (go_on, told) = mpsc::channel();
         let work = turn.blocking(move || {
             told.recv().unwrap();
@@ -144,9 +133,9 @@ fn what_is_under_way_keeps_the_turn_though_nobody_waits_for_it_any_more() {
         });
         assert!(timeout(Duration::from_millis(50), work).await.is_err());
         drop(turn);
-        let error = pyro.lock(&id, Duration::ZERO).await.err().unwrap();
+        let error = pyro.lock(id, Duration::ZERO).await.err().unwrap();
         assert_eq!(error.kind(), ErrorKind::WrongState, "{error}");
         go_on.send(()).unwrap();
-        pyro.lock(&id, Duration::from_secs(10)).await.unwrap();
+        pyro.lock(id, Duration::from_secs(10)).await.unwrap();
     });
 }
